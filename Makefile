@@ -1,0 +1,55 @@
+# Every command that a person or CI needs. `make` alone prints them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
+
+PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
+
+.PHONY: help setup demo test unit lint acceptance docs requirements clean
+
+help: ## print this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with retouch and everything that its tests need
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "Setting up .venv (about a minute) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## run the example catalogue to its end, on a simulated API with real parts
+	@$(BIN)/retouch run examples/catalogue.csv --simulate --yes --prompt "$(PROMPT)"
+
+lint: setup ## formatting, lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup ## the fast tests: no server, no network
+	$(PYTEST) tests/unit
+
+test: setup lint ## everything that is checked before a commit
+	$(PYTEST) tests/unit tests/contract tests/integration
+
+acceptance: setup ## the program as its users meet it: real processes, a real terminal, a real browser
+	$(PYTEST) tests/acceptance
+
+docs: setup ## write the pages that are drawn from tables
+	$(BIN)/python docs/draw.py
+
+requirements: setup ## renew the hashed requirement files
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --strip-extras --no-header --allow-unsafe --annotation-style line --upgrade -o requirements/runtime.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --strip-extras --no-header --allow-unsafe --annotation-style line --upgrade --extra dev -o requirements/dev.txt pyproject.toml
+
+clean: ## remove .venv and everything that was made
+	rm -rf .venv retouch-data retouch-out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

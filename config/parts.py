@@ -1,0 +1,51 @@
+"""Builds the two records of the house, ledger and bucket, from the settings; both rooms open them this way."""
+
+from __future__ import annotations
+
+from config.catalogue import shipped_catalogue
+from config.settings import Settings, SettingsError
+from jobs.bucket.layout import Layout
+from jobs.bucket.s3 import S3Bucket, open_bucket
+from jobs.ledger.redis import RedisLedger, connect
+from jobs.models import Catalogue
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """Return the catalogue with the limit that the settings name."""
+    return shipped_catalogue().with_limit(settings.api.active_limit)
+
+
+def ledger_of(settings: Settings) -> RedisLedger:
+    """Return the ledger.
+
+    Raises:
+        SettingsError: no Redis is named.
+    """
+    if settings.redis.url is None:
+        raise SettingsError("no Redis is named: set RETOUCH_REDIS__URL, or use `retouch up` for one of its own")
+    return RedisLedger(connect(settings.redis.url.get_secret_value()), catalogue_of(settings))
+
+
+def bucket_of(settings: Settings, *, connections: int = 32) -> S3Bucket:
+    """Return the bucket.
+
+    Raises:
+        SettingsError: no bucket is named.
+    """
+    s3 = settings.s3
+    if s3.bucket is None:
+        raise SettingsError("no bucket is named: set RETOUCH_S3__BUCKET, or use `retouch up` for one of its own")
+    return open_bucket(
+        bucket=s3.bucket,
+        endpoint_url=s3.endpoint_url,
+        access_key_id=s3.access_key_id.get_secret_value() if s3.access_key_id else None,
+        secret_access_key=s3.secret_access_key.get_secret_value() if s3.secret_access_key else None,
+        region=s3.region,
+        checksums=s3.checksums,
+        connections=connections,
+    )
+
+
+def layout_of(settings: Settings) -> Layout:
+    """Return where everything lies in the bucket."""
+    return Layout(settings.s3.prefix)

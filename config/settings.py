@@ -1,0 +1,238 @@
+"""Every setting of Retouch: one frozen tree, read from the environment (and `.env`) once, at the roots.
+
+Variables start with `RETOUCH_` and nest with `__` (`RETOUCH_S3__BUCKET`). A secret has no default and never
+shows itself: not in a repr, a log, a task argument or an error. Each comment ends with the default and why.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+API_URL = "https://api.bfl.ai"
+BFL_HOSTS = (".bfl.ai", ".bfl.ml")
+"""Suffixes of the API's own hosts: the key may go to these (over https) and to BASE_URL, nowhere else."""
+
+
+class SettingsError(ValueError):
+    """The settings contradict each other or miss something; the message says what to do."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _listed(value: object) -> object:
+    """Accept a JSON list or a comma-separated line wherever a list is meant."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+class RedisSettings(_Part):
+    url: SecretStr | None = (
+        None  # may carry a password, so it is a secret; default none: an embedded redis-server
+    )
+
+
+class ApiSettings(_Part):
+    base_url: str = API_URL  # default the API's global host
+    keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # default none: the simulator stands in
+    keys_file: Path | None = None  # one key a line; default none
+    trusted_hosts: Annotated[
+        tuple[str, ...], NoDecode
+    ] = ()  # `host` or `host:port`; default none beside BFL's own
+    active_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None  # default none: the catalogue's (24)
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = (
+        30.0  # one read of one answer; default 30: a submit answers in 1 s
+    )
+
+    _lists = field_validator("keys", "trusted_hosts", mode="before")(_listed)
+
+    @field_validator("base_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.path.strip("/")
+        ):
+            raise ValueError("RETOUCH_API__BASE_URL must be scheme and host only, such as https://api.bfl.ai")
+        return value.rstrip("/")
+
+    @cached_property
+    def origin(self) -> str:
+        """The name under which results of this API are filed: `bfl`, else its host and port."""
+        parts = urlsplit(self.base_url)
+        host = parts.hostname or ""
+        return "bfl" if host.endswith(BFL_HOSTS) else parts.netloc
+
+    def all_keys(self) -> tuple[SecretStr, ...]:
+        """Return the keys of `keys` and of `keys_file` (blank lines and `#` lines left out), each once.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        found = list(self.keys)
+        if self.keys_file is not None:
+            try:
+                lines = self.keys_file.read_text(encoding="utf-8").splitlines()
+            except OSError as error:
+                raise SettingsError(
+                    f"RETOUCH_API__KEYS_FILE cannot be read ({error.strerror}): put one key a line into it"
+                ) from None
+            found += [SecretStr(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+        unique = {key.get_secret_value(): key for key in found}
+        return tuple(unique.values())
+
+
+class S3Settings(_Part):
+    endpoint_url: str | None = None  # default none: the embedded store, or AWS where only a bucket is named
+    bucket: str | None = None  # default none: `retouch` in the embedded store
+    access_key_id: SecretStr | None = None  # default none: the usual AWS_* chain
+    secret_access_key: SecretStr | None = None  # default none: the usual AWS_* chain
+    region: str | None = None  # default none: the usual AWS_* chain
+    prefix: str = "retouch/"  # every key of Retouch's own starts with it
+    input_buckets: Annotated[tuple[str, ...], NoDecode] = ()  # default none: the bucket itself
+    checksums: str = (
+        "when_supported"  # or when_required, for stores that refuse CRC32; default: checked uploads
+    )
+
+    _lists = field_validator("input_buckets", mode="before")(_listed)
+
+    @field_validator("prefix")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        if not value or value.startswith("/") or "//" in value:
+            raise ValueError(
+                "RETOUCH_S3__PREFIX must be a folder such as retouch/ (not empty, no leading slash)"
+            )
+        return value if value.endswith("/") else value + "/"
+
+    @field_validator("checksums")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ("when_supported", "when_required"):
+            raise ValueError("RETOUCH_S3__CHECKSUMS must be when_supported or when_required")
+        return value
+
+
+class WorkerSettings(_Part):
+    concurrency: Annotated[int, Field(ge=2, le=4000)] | None = None  # threads; default none: the window + 4
+    drain_s: Annotated[float, Field(gt=0, le=600)] = (
+        50.0  # a shutdown waits this long for POSTs and downloads; default 50
+    )
+
+
+class SubmitSettings(_Part):
+    doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = (
+        None  # default none: 1 % of the estimate, within bounds
+    )
+    doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0  # the least a doubt waits for its answer; default 30
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with `read_settings`, which turns every mistake into one `SettingsError`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RETOUCH_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    redis: RedisSettings = RedisSettings()
+    api: ApiSettings = ApiSettings()
+    s3: S3Settings = S3Settings()
+    worker: WorkerSettings = WorkerSettings()
+    submit: SubmitSettings = SubmitSettings()
+    data_dir: Path = Path("retouch-data")  # where the embedded stack keeps its files; default beside you
+    out_dir: Path = Path(
+        "retouch-out"
+    )  # where results are mirrored as plain files by the local stack; default beside you
+    bfl_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("BFL_API_KEY")
+    )  # the name the API's own tools use; accepted for one key
+
+    @model_validator(mode="after")
+    def _one_key_is_enough(self) -> Self:
+        if self.bfl_api_key is not None and not self.api.keys:
+            api = self.api.model_copy(update={"keys": (self.bfl_api_key,)})
+            object.__setattr__(self, "api", api)
+        return self
+
+    @model_validator(mode="after")
+    def _storage_is_whole(self) -> Self:
+        s3 = self.s3
+        if (s3.access_key_id is None) != (s3.secret_access_key is None):
+            raise ValueError(
+                "set both RETOUCH_S3__ACCESS_KEY_ID and RETOUCH_S3__SECRET_ACCESS_KEY, or neither"
+            )
+        if s3.endpoint_url is not None and s3.bucket is None:
+            raise ValueError("RETOUCH_S3__ENDPOINT_URL is set: name the bucket too, in RETOUCH_S3__BUCKET")
+        return self
+
+    @property
+    def has_real_key(self) -> bool:
+        """Whether an API key is set anywhere."""
+        return bool(self.api.keys) or self.api.keys_file is not None
+
+    @property
+    def has_real_storage(self) -> bool:
+        """Whether a bucket of the user's own is named."""
+        return self.s3.bucket is not None
+
+    @property
+    def has_real_redis(self) -> bool:
+        """Whether a Redis of the user's own is named."""
+        return self.redis.url is not None
+
+    @property
+    def has_own_api(self) -> bool:
+        """Whether BASE_URL points somewhere else than the API's global host."""
+        return self.api.base_url != API_URL
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Return the settings of this environment.
+
+    Raises:
+        SettingsError: one sentence for each mistake, the variable named, no value shown.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(
+            "; ".join(_sentence(dict(e)) for e in error.errors(include_input=False))
+        ) from None
+    except ValueError as error:  # a list that is not JSON
+        raise SettingsError(str(error)) from None
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    place = "__".join(str(part) for part in error["loc"]).upper()
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message if not place or "RETOUCH_" in message else f"RETOUCH_{place}: {message}"

@@ -1,0 +1,92 @@
+"""Writes the pages that are drawn from tables: `make docs`. A test holds them to what this would write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.catalogue import shipped_catalogue
+from jobs.ledger.keys import DOCUMENTED, PREFIX
+from jobs.reasons import as_markdown
+from jobs.states import diagram
+
+FOLDER = Path(__file__).resolve().parent
+
+STATES = """# The states of a job
+
+Drawn from the table in `jobs/states.py` by `make docs`. `apply(job, event, at)` is the only way a state changes; an
+illegal move raises and changes nothing. In Redis a transition is a compare-and-set on (state, attempt, fence).
+
+```mermaid
+{diagram}
+```
+
+| state | what is durable |
+|---|---|
+| queued | the request is known, due at a time |
+| submitting | slot, money and fingerprint are claimed, the intent is written |
+| in_doubt | the submission may have been taken, and charged |
+| running | the receipt is in hand |
+| ready | the result's URL and its deadline are known |
+| kept | the checked bytes are on one worker's disk |
+| stored, unchanged, moderated, failed, cancelled | final within the round |
+
+Knowledge is never refused: a receipt that arrives for a job that has ended moves nothing, is recorded as a duplicate
+with its cost, and is shown.
+"""
+
+REASONS = """# Reason codes
+
+Drawn from the table in `jobs/reasons.py` by `make docs`. Every view (screen, JSON, report) reads the same table.
+
+"""
+
+
+def keys() -> str:
+    """Return the page of the ledger's keys."""
+    lines = [
+        "# The ledger's keys in Redis",
+        "",
+        f"Drawn from `jobs/ledger/keys.py` by `make docs`. Every key starts with `{PREFIX}`; a test runs a batch to",
+        "its end and finds nothing left but what expires by itself. Celery's own keys start with `retouch:celery:`.",
+        "",
+        "| key | what it is | what removes it |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{pattern}` | {what} | {removed} |" for pattern, what, removed in DOCUMENTED]
+    return "\n".join(lines) + "\n"
+
+
+def models() -> str:
+    """Return the page of the model catalogue."""
+    catalogue = shipped_catalogue()
+    lines = [
+        "# The model catalogue",
+        "",
+        f"Drawn from `config/models.toml` (as known on {catalogue.dated}) by `make docs`. Prices in US cents: the",
+        f"first output megapixel, each further one, each input megapixel. The default is `{catalogue.default}`.",
+        "",
+        "| model | pictures | fields | price (first / more / input) | in flight | source |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model in catalogue.models.values():
+        fields = ", ".join(f"`{name}`" for name in model.fields if name != "prompt")
+        price = f"{model.price.first:g} / {model.price.more_output:g} / {model.price.input:g}"
+        places = " inside ".join(str(group.size) for group in catalogue.lineage(model.limit_group))
+        source = f"{model.price.source} ({model.price.dated})"
+        lines.append(f"| `{model.name}` | {model.inputs} | {fields} | {price} | {places} | {source} |")
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Return every drawn page by its file name."""
+    return {
+        "state-machine.md": STATES.format(diagram=diagram()),
+        "reasons.md": REASONS + as_markdown(),
+        "redis-keys.md": keys(),
+        "models.md": models(),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

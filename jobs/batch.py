@@ -1,0 +1,183 @@
+"""A batch: one accepted manifest, what was agreed about it, and how far it has come.
+
+`Batch` is what was agreed and lies in the bucket as `batch.json`; `Progress` is what the ledger counts. The batch
+document, which scripts read, is made of both (`document`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from jobs.job import State
+from jobs.outcome import usd
+from jobs.reasons import REASONS
+
+ROWS_PER_CHUNK = 256
+STAGED_ROWS_PER_CHUNK = 32
+"""Local pictures are staged in smaller chunks, so that the first of them can be fed soon."""
+
+
+class BatchState(StrEnum):
+    """Where a batch stands. `done`: every job is final or held in doubt."""
+
+    PLANNED = "planned"
+    OPEN = "open"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """How the manifest was written, so that `results.csv` can be written the same way.
+
+    `form` is `csv` or `jsonl`; `columns` are a table's header cells in order (for JSON lines, every key in the
+    order of first sight). `newline` is the line end that the file used.
+    """
+
+    form: str = "csv"
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    bom: bool = False
+    newline: str = "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What was agreed. Money in micro-dollars; `groups` counts the rows of each limit group."""
+
+    id: str
+    name: str
+    created_at: float
+    rows: int
+    groups: Mapping[str, int]
+    chunk_rows: int = ROWS_PER_CHUNK
+    local: bool = False
+    """Some inputs lie on the planner's disk; feeding stops at the staged mark."""
+    origin: str = "bfl"
+    simulated: bool = False
+    expected: int
+    at_most: int
+    ceiling: int
+    allowance: int
+    """What resubmitting doubts may cost, in all."""
+    overwrite: bool = False
+    fresh: bool = False
+    skipped: int = 0
+    """Invalid rows that were left out with --skip-invalid."""
+    manifest: str = ""
+    table: Table = field(default_factory=Table)
+    round: int = 1
+
+    def as_json(self) -> str:
+        """Return `batch.json`; `from_json` reads it back."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the batch that `as_json` wrote. Fields of a later release are ignored."""
+        known = {f.name for f in fields(cls)}
+        data = {key: value for key, value in json.loads(text).items() if key in known}
+        table = data["table"]
+        data["table"] = Table(**{**table, "columns": tuple(table["columns"])})
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the ledger counts of a batch. `counts` covers the rows that were fed; `document` adds the rest."""
+
+    state: BatchState
+    reason: str = ""
+    cursors: Mapping[str, int]
+    """Rows fed so far, by limit group."""
+    staged: Mapping[str, int]
+    """Rows whose inputs can be read by workers, by limit group."""
+    hot: Mapping[str, int]
+    """Jobs that hold or want a slot, by limit group."""
+    waiting: int = 0
+    """Jobs that wait for a time, a person or storage."""
+    counts: Mapping[str, int]
+    held: int = 0
+    settled: int = 0
+    reserved: int = 0
+    doubts: int = 0
+    doubt_used: int = 0
+    """What resubmissions of doubts have used of the allowance."""
+    reasons: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """For each reason code: rows that ended with it, and what they cost."""
+    low: Mapping[str, int] = field(default_factory=dict)
+    """The number of hot jobs under which the next feed is wanted, by limit group."""
+    finished_at: float = 0.0
+
+    @property
+    def live(self) -> int:
+        """Jobs that are neither final nor held for a person."""
+        ended = sum(
+            self.counts.get(s, 0) for s in ("stored", "unchanged", "moderated", "failed", "cancelled")
+        )
+        return sum(self.counts.values()) - ended - self.held
+
+
+def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, Any]:
+    """Return the batch document: the shape is a contract; keys are added, never renamed.
+
+    Counts add up to `rows` always: rows not yet fed count as `queued`.
+    """
+    counts = {str(state): int(progress.counts.get(state, 0)) for state in State}
+    counts["queued"] += max(batch.rows - sum(counts.values()), 0)
+    return {
+        "batch": batch.id,
+        "name": batch.name,
+        "state": str(progress.state),
+        "reason": progress.reason,
+        "rows": batch.rows,
+        "skipped": batch.skipped,
+        "counts": counts,
+        "held": progress.held,
+        "doubts": progress.doubts,
+        "doubt_exposure_usd": usd(progress.doubt_used),
+        "reasons": reason_rows(progress.reasons),
+        "cost_usd": usd(progress.settled),
+        "reserved_usd": usd(progress.reserved),
+        "expected_usd": usd(batch.expected),
+        "at_most_usd": usd(batch.at_most),
+        "ceiling_usd": usd(batch.ceiling),
+        "simulated": batch.simulated,
+        "created_at": batch.created_at,
+        "finished_at": progress.finished_at or None,
+        "report": report,
+    }
+
+
+def reason_rows(reasons: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return the reasons as the document lists them: most rows first."""
+    found: Sequence[tuple[str, tuple[int, int]]] = sorted(
+        reasons.items(), key=lambda item: (-item[1][0], item[0])
+    )
+    return [
+        {
+            "code": code,
+            "rows": rows,
+            "cost_usd": usd(cost),
+            "acts": REASONS[code].acts if code in REASONS else "operator",
+            "retry": REASONS[code].retry if code in REASONS else True,
+            "sentence": REASONS[code].sentence if code in REASONS else code,
+        }
+        for code, (rows, cost) in found
+        if rows
+    ]
+
+
+def exit_code(document: Mapping[str, Any]) -> int:
+    """Return the exit code that a command which followed this batch to where it stands ends with."""
+    if document["state"] == BatchState.PAUSED:
+        return {"cap": 4, "key": 3, "storage": 3}.get(document["reason"], 5)
+    counts = document["counts"]
+    made_it = counts["stored"] + counts["unchanged"]
+    return 0 if made_it == document["rows"] and not document["held"] else 1

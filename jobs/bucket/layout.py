@@ -1,0 +1,48 @@
+"""Where everything of Retouch lies in the bucket. Every key of ours is made here and starts with the prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The keys under one prefix (default `retouch/`)."""
+
+    prefix: str = "retouch/"
+
+    def filed(self, fingerprint: str, extension: str) -> str:
+        """Return the key of a result as the API delivered it; `extension` is jpg, png or webp."""
+        return f"{self.filed_stem(fingerprint)}{extension}"
+
+    def filed_stem(self, fingerprint: str) -> str:
+        """Return what the filed result's key starts with, whatever its format."""
+        return f"{self.prefix}results/{fingerprint[:2]}/{fingerprint}."
+
+    def earlier(self, fingerprint: str, sha256: str, extension: str) -> str:
+        """Return the key under which a filed result is kept when `--fresh` buys it anew."""
+        return f"{self.prefix}results/{fingerprint[:2]}/{fingerprint}/{sha256[:16]}.{extension}"
+
+    def staged(self, sha256: str, extension: str) -> str:
+        """Return the key of a staged local picture."""
+        return f"{self.prefix}inputs/{sha256[:2]}/{sha256}.{extension}"
+
+    def batch(self, batch: str, name: str = "") -> str:
+        """Return the key of a file of a batch, or its folder where no name is given."""
+        return f"{self.prefix}batches/{batch}/{name}"
+
+    def plan(self, batch: str, round_: int, group: str, chunk: int) -> str:
+        """Return the key of a chunk of the plan: rows `chunk * chunk_rows` and on of one limit group."""
+        return self.batch(batch, f"plan/{round_}/{group}/{chunk:06d}.jsonl")
+
+    def staged_plan(self, batch: str, round_: int, group: str, chunk: int) -> str:
+        """Return the key of a chunk whose local inputs have been staged."""
+        return self.batch(batch, f"staged/{round_}/{group}/{chunk:06d}.jsonl")
+
+    def outcomes(self, batch: str, part: int) -> str:
+        """Return the key of a part of the outcomes."""
+        return self.batch(batch, f"outcomes/{part:06d}.jsonl")
+
+    def uri(self, bucket: str, key: str) -> str:
+        """Return the `s3://` URI of a key."""
+        return f"s3://{bucket}/{key}"

@@ -1,0 +1,64 @@
+"""The bucket as everybody else sees it: objects by key, and errors that say whether to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What the store says of an object without sending it. Metadata is ASCII in S3; ours is percent-encoded."""
+
+    key: str
+    bytes: int
+    etag: str = ""
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Bucket(Protocol):
+    """One bucket, and read access to others.
+
+    Every method raises `jobs.errors.NotFound`, `Refused` (with `PreconditionFailed`) or `Unavailable`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+
+    def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
+        """Return an object; more than `max_bytes` raises `Refused`. `bucket` names another one."""
+
+    def head(self, key: str, *, bucket: str = "") -> Head | None:
+        """Return what the store knows of an object, or None where there is none."""
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+    ) -> None:
+        """Write an object; with `if_absent` raise `PreconditionFailed` where there is one."""
+
+    def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
+        """Write a file as an object, without holding it in memory."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object into a file, without holding it in memory."""
+
+    def copy(
+        self, source: str, target: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Copy an object within the bucket; with `metadata` the copy's metadata is replaced."""
+
+    def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
+        """Yield what lies under a prefix, in the order of keys."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""

@@ -1,0 +1,201 @@
+"""A job: one edit to be made, as a frozen value that changes only through `jobs.states.apply`.
+
+`order` is what was asked and never changes; everything else is what has happened so far. Money is in whole
+micro-dollars, time in seconds since the epoch by Redis's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from jobs.request import Request
+
+
+class State(StrEnum):
+    """Where a job stands; `jobs.states` says which way it can go."""
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    IN_DOUBT = "in_doubt"
+    RUNNING = "running"
+    READY = "ready"
+    KEPT = "kept"
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+    MODERATED = "moderated"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({State.STORED, State.UNCHANGED, State.MODERATED, State.FAILED, State.CANCELLED})
+"""States that end a job within its round."""
+
+MADE_IT = frozenset({State.STORED, State.UNCHANGED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a row asks for: the part of a job that never changes.
+
+    `output` is the key to publish to, with `{ext}` left open until the result's format is known; `reserve` is the
+    most that one submission can cost.
+    """
+
+    batch: str
+    row: int
+    id: str
+    group: str
+    limit_group: str
+    request: Request
+    output: str
+    reserve: int
+
+    @property
+    def job(self) -> str:
+        """The job's id: the batch and the row's number."""
+        return f"{self.batch}.{self.row}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON form; `from_json` reads it back."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"request": self.request.as_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the order that `as_json` wrote."""
+        return cls(**{**data, "request": Request.from_json(data["request"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The API's answer to a submission: the task to poll, and what it costs if it said so (micro-dollars)."""
+
+    task_id: str
+    polling_url: str
+    cost: int | None = None
+    input_mp: float | None = None
+    output_mp: float | None = None
+
+    @property
+    def region(self) -> str:
+        """The host that runs the task: tasks are regional."""
+        return urlsplit(self.polling_url).hostname or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A filed result: its key, its bytes' sha256 and length, and what the picture is."""
+
+    key: str
+    sha256: str
+    bytes: int
+    format: str
+    width: int
+    height: int
+    replaced_sha256: str = ""
+    """sha256 of our own earlier object at the output key, where publishing replaced one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One attempt that failed and counts."""
+
+    attempt: int
+    code: str
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One edit and how far it has come. `fence` rises with every new owner, `attempt` with every counted failure."""
+
+    order: Order
+    round: int = 1
+    state: State = State.QUEUED
+    attempt: int = 1
+    fence: int = 0
+    owner: str = ""
+    sent: bool = False
+    """The last part of the body may have left: from here on the API may have charged."""
+    not_before: float = 0.0
+    """Nobody works on the job before this time."""
+    waits: int = 0
+    """How often in a row it was given back unspent; only the length of the next wait depends on it."""
+    key_id: str = ""
+    fingerprint: str = ""
+    receipt: Receipt | None = None
+    duplicates: tuple[Receipt, ...] = ()
+    url: str = ""
+    deadline: float = 0.0
+    """When the result's URL dies."""
+    renewed: bool = False
+    """The URL died once already and the task was polled again."""
+    seed: int | None = None
+    result: Result | None = None
+    reason: str = ""
+    detail: str = ""
+    held: bool = False
+    doubts: int = 0
+    cost: int = 0
+    cost_source: str = ""
+    flags: tuple[str, ...] = ()
+    how: str = ""
+    failures: tuple[Failure, ...] = ()
+    queued_at: float = 0.0
+    submitted_at: float = 0.0
+    ready_at: float = 0.0
+    stored_at: float = 0.0
+    ended_at: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.order.job
+
+    @property
+    def slot(self) -> str:
+        """The member that stands for this attempt in the sets of slots."""
+        return f"{self.id}:{self.attempt}"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended within its round."""
+        return self.state in FINAL
+
+    def live_json(self) -> dict[str, Any]:
+        """Return all that changes, as JSON; `from_json` reads it back together with the order."""
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _KEPT_APART}
+        data["receipt"] = asdict(self.receipt) if self.receipt else None
+        data["duplicates"] = [asdict(r) for r in self.duplicates]
+        data["result"] = asdict(self.result) if self.result else None
+        data["failures"] = [asdict(f) for f in self.failures]
+        return data
+
+    @classmethod
+    def from_json(cls, order: Order, live: Mapping[str, Any], **apart: Any) -> Self:
+        """Return the job that `live_json` wrote; `apart` are the fields that the ledger keeps by themselves."""
+        data = dict(live)
+        data["receipt"] = Receipt(**live["receipt"]) if live["receipt"] else None
+        data["duplicates"] = tuple(Receipt(**r) for r in live["duplicates"])
+        data["result"] = Result(**live["result"]) if live["result"] else None
+        data["failures"] = tuple(Failure(**f) for f in live["failures"])
+        data["flags"] = tuple(live["flags"])
+        return cls(order=order, **data, **apart)
+
+    def log_context(self) -> dict[str, Any]:
+        """Return what a log line may say about the job: no prompt, no URL, no cell of the user's."""
+        return {
+            "job": self.id,
+            "state": str(self.state),
+            "attempt": self.attempt,
+            "model": self.order.request.model,
+            "task_id": self.receipt.task_id if self.receipt else None,
+        }
+
+
+_KEPT_APART = frozenset({"order", "state", "attempt", "fence", "owner", "sent", "not_before"})
+"""Fields that the ledger's scripts read, so they are fields of the hash and not part of its JSON."""

@@ -1,0 +1,123 @@
+"""What the memory ledger writes down: the books of a batch, a hot job, and values that expire.
+
+These are the mutable hearts of `jobs.ledger.memory`; whoever holds one holds that ledger's lock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from jobs.batch import Batch, BatchState, Progress
+from jobs.job import Job
+from jobs.ledger.change import FEED_AGAIN_S, Seat
+
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class Hot:
+    """A job that has not ended, and what the ledger knows about it beside."""
+
+    job: Job
+    seat: str = str(Seat.HOT)
+    reserve: int = 0
+    paid: bool = False
+
+
+@dataclass(slots=True)
+class Books:
+    """What is counted of one batch."""
+
+    batch: Batch
+    cursors: dict[str, int]
+    staged: dict[str, int]
+    low: dict[str, int]
+    parts: int
+    state: BatchState = BatchState.OPEN
+    reason: str = ""
+    sums: Counter[str] = field(default_factory=Counter)
+    """waiting, held, settled, reserved, doubts, doubt_used."""
+    hot: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    costs: Counter[str] = field(default_factory=Counter)
+    fed_at: dict[str, float] = field(default_factory=dict)
+    finished_at: float = 0.0
+    jobs: set[str] = field(default_factory=set)
+    outcomes: list[str] = field(default_factory=list)
+    outcomes_at: float = 0.0
+    pending: tuple[int, Sequence[str]] | None = None
+
+    def progress(self) -> Progress:
+        """Return what is counted, as a value."""
+        return Progress(
+            state=self.state,
+            reason=self.reason,
+            cursors=dict(self.cursors),
+            staged=dict(self.staged),
+            hot=dict(self.hot),
+            counts=dict(self.counts),
+            reasons={code: (rows, self.costs[code]) for code, rows in self.rows.items() if rows},
+            low=dict(self.low),
+            finished_at=self.finished_at,
+            **{name: self.sums[name] for name in ("waiting", "held", "settled", "reserved", "doubts", "doubt_used")},
+        )
+
+    def add_outcome(self, line: str, now: float) -> None:
+        """Append an outcome; the first of a part tells how old the part is."""
+        if not self.outcomes:
+            self.outcomes_at = now
+        self.outcomes.append(line)
+
+    def take_seat(self, hot: Hot, seat: str) -> None:
+        """Move a job from the seat that it has to another one."""
+        for sign, place in ((-1, hot.seat), (1, seat)):
+            if place == Seat.HOT:
+                self.hot[hot.job.order.limit_group] += sign
+            elif place:
+                self.sums["waiting"] += sign
+        hot.seat = seat
+
+    def wants_feed(self, group: str, now: float) -> bool:
+        """Whether the window fell under its low water and nobody was told in the last moments."""
+        wanted = (
+            self.state is BatchState.OPEN
+            and self.hot[group] < self.low.get(group, 0)
+            and self.cursors.get(group, 0) < self.staged.get(group, 0)
+            and now - self.fed_at.get(group, 0.0) > FEED_AGAIN_S
+        )
+        if wanted:
+            self.fed_at[group] = now
+        return wanted
+
+
+class Expiring(Generic[V]):
+    """Values that are there until their time is over."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[V, float]] = {}
+
+    def put(self, key: str, value: V, seconds: float = float("inf")) -> None:
+        """Keep a value for so long."""
+        self._kept[key] = (value, self._clock() + seconds)
+
+    def get(self, key: str) -> V | None:
+        """Return a value that has not expired."""
+        value, until = self._kept.get(key, (None, 0.0))
+        return value if until > self._clock() else None
+
+    def left(self, key: str) -> float:
+        """Return for how many seconds more a value is there."""
+        return max(self._kept[key][1] - self._clock(), 0.0) if key in self._kept else 0.0
+
+    def drop(self, key: str) -> None:
+        """Forget a value."""
+        self._kept.pop(key, None)
+
+    def values(self) -> Iterator[V]:
+        """Return every value that has not expired, by key."""
+        return (value for _, (value, until) in sorted(self._kept.items()) if until > self._clock())

@@ -1,0 +1,228 @@
+"""What a transition changes beside the job itself: slot, money, seat, index, fingerprint, outcome.
+
+Both ledgers carry out a `Change` as it stands; what it says is decided here, from the job before and after, so
+the rules are in one place and Redis's script has none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from jobs.job import MADE_IT, Job, State
+from jobs.outcome import outcome_line
+
+LEASE_S = 25.0
+"""A job whose owner has not renewed it for so long may be taken over."""
+
+RESEND_S = 30.0
+"""A queued job whose message is older than this is sent another one."""
+
+LONG_WAIT_S = 2.0
+"""A job given back for longer than this leaves the window: it does not want a slot for now."""
+
+WAITING_LIMIT = 500
+"""So many jobs that wait for a time, a person or storage stop their batch's feeding."""
+
+TOMBSTONE_S = 60
+"""So long a job that has ended is known as ended, so that a late message does nothing."""
+
+FILED_S = 900
+"""So long the ledger itself says that a fingerprint is filed; after that the bucket does."""
+
+DOUBT_AGAIN_S = 5
+"""A doubt that was handed out and not settled is handed out again after this."""
+
+FEED_AGAIN_S = 2.0
+"""A window that asked to be fed asks again after this."""
+
+WORKER_S = 60
+"""A worker that says nothing for so long is not counted as alive."""
+
+PARTS_A_ROUND = 100_000
+"""Each round numbers its parts of outcomes from a place of its own: a batch that was forgotten and reopened must
+not write over the parts in the bucket."""
+
+
+class Seat(StrEnum):
+    """Where a job counts: `hot` jobs hold or want a slot and fill the window, waiting ones do not."""
+
+    NONE = ""
+    HOT = "hot"
+    WAITING = "waiting"
+    HELD = "held"
+
+
+class Index(StrEnum):
+    """Which index finds the job again when its message or its worker is lost."""
+
+    NONE = ""
+    LEASES = "leases"
+    DUE = "due"
+    DOUBTS = "doubts"
+
+
+def holds_slot(job: Job) -> bool:
+    """Whether the API may count this job's task as in flight."""
+    return job.state in (State.SUBMITTING, State.RUNNING) or (job.state is State.IN_DOUBT and not job.held)
+
+
+def holds_reserve(job: Job) -> bool:
+    """Whether the job's cost is still open, so that its reserve counts against the ceilings."""
+    if job.state in (State.SUBMITTING, State.IN_DOUBT):
+        return True
+    return job.state is State.RUNNING and (job.receipt is None or job.receipt.cost is None)
+
+
+def seat_of(job: Job, at: float) -> Seat:
+    """Return where the job counts at `at`."""
+    if job.final:
+        return Seat.NONE
+    if job.held:
+        return Seat.HELD
+    if holds_slot(job):
+        return Seat.HOT
+    if job.state is State.QUEUED and job.not_before - at < LONG_WAIT_S:
+        return Seat.HOT
+    return Seat.WAITING
+
+
+def index_of(job: Job) -> Index:
+    """Return the index that the job belongs in."""
+    if job.final or job.held:
+        return Index.NONE
+    if job.state is State.IN_DOUBT:
+        return Index.DOUBTS
+    return Index.LEASES if job.owner else Index.DUE
+
+
+def counted_reason(job: Job) -> str:
+    """Return the reason code under which the job counts in its batch, if it did not make it or is held."""
+    return job.reason if (job.final and job.state not in MADE_IT) or job.held else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One transition, ready to be carried out if the job still is as it was."""
+
+    job: str
+    batch: str
+    group: str
+    # what must still be so
+    was_state: str
+    was_attempt: int
+    was_fence: int
+    # what the job becomes
+    state: str
+    attempt: int
+    fence: int
+    owner: str
+    sent: bool
+    not_before_ms: int
+    live: str
+    final: bool
+    # what follows from it
+    seat: str
+    index: str
+    index_at_ms: int
+    """When the index finds it: for leases the script adds LEASE_S to its own clock instead."""
+    was_slot: str
+    slot: str
+    reserve: int
+    settled: int
+    fingerprint: str
+    fingerprint_to: str
+    """keep, free or filed."""
+    outcome: str
+    reasons: Sequence[tuple[str, int, int]]
+    """(code, rows, micro-dollars) to add to the batch's counts; rows and money may be negative."""
+    held: int
+    doubts: int
+    doubt_used: int
+    paid: bool
+    """The job has a receipt, so its messages go to the urgent queue."""
+
+    @classmethod
+    def of(cls, before: Job, after: Job, at: float) -> Change:
+        """Return what moving from `before` to `after` at `at` changes."""
+        index = index_of(after)
+        return cls(
+            job=after.id,
+            batch=after.order.batch,
+            group=after.order.limit_group,
+            was_state=str(before.state),
+            was_attempt=before.attempt,
+            was_fence=before.fence,
+            state=str(after.state),
+            attempt=after.attempt,
+            fence=after.fence,
+            owner=after.owner,
+            sent=after.sent,
+            not_before_ms=_ms(after.not_before),
+            live=json.dumps(after.live_json(), ensure_ascii=False, separators=(",", ":")),
+            final=after.final,
+            seat=str(seat_of(after, at)),
+            index=str(index),
+            index_at_ms=_ms(max(after.not_before, at)),
+            was_slot=before.slot if holds_slot(before) else "",
+            slot=after.slot if holds_slot(after) else "",
+            reserve=after.order.reserve if holds_reserve(after) else 0,
+            settled=after.cost - before.cost,
+            fingerprint=after.fingerprint,
+            fingerprint_to=_fingerprint_to(before, after),
+            outcome=outcome_line(after) if (after.final or after.held) and after != before else "",
+            reasons=_reasons(before, after),
+            held=int(after.held) - int(before.held),
+            doubts=after.doubts - before.doubts,
+            doubt_used=_doubt_used(before, after),
+            paid=after.receipt is not None and not after.final,
+        )
+
+    def as_json(self) -> str:
+        """Return the change as the script reads it."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+
+class Closed(StrEnum):
+    """Why the gate did not open."""
+
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    THROTTLED = "throttled"
+    NO_SLOT = "no_slot"
+    CEILING = "ceiling"
+    MONEY_OPEN = "money_open"
+    """Only other open reserves stand in the way; wait for them to settle."""
+    BEING_BOUGHT = "being_bought"
+    JUST_FILED = "just_filed"
+    NO_ALLOWANCE = "no_allowance"
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _fingerprint_to(before: Job, after: Job) -> str:
+    if not after.fingerprint or before.state is State.QUEUED:
+        return "keep"
+    if after.state is State.STORED:
+        return "filed"
+    return "free" if after.final or after.held or after.state is State.QUEUED else "keep"
+
+
+def _reasons(before: Job, after: Job) -> list[tuple[str, int, int]]:
+    counts: list[tuple[str, int, int]] = []
+    if code := counted_reason(before):
+        counts.append((code, -1, -before.cost))
+    if code := counted_reason(after):
+        counts.append((code, 1, after.cost))
+    return counts
+
+
+def _doubt_used(before: Job, after: Job) -> int:
+    resubmitted = (
+        before.state is State.IN_DOUBT and after.state is State.QUEUED and after.attempt > before.attempt
+    )
+    return after.order.reserve if resubmitted else 0

@@ -1,0 +1,122 @@
+"""Every key of the ledger in Redis, with what lies there and what removes it.
+
+A test runs a batch to its end and finds nothing left but what is listed here with an expiry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PREFIX = "retouch:"
+
+DOCUMENTED: tuple[tuple[str, str, str], ...] = (
+    # pattern, what it is, what removes it
+    (
+        "job:<job>",
+        "hash: one hot job; after its end a tombstone",
+        "the final transition leaves a tombstone of 60 s",
+    ),
+    (
+        "batch:<batch>",
+        "hash: what was agreed, cursors, counts, money",
+        "`forget`, when the report is in the bucket",
+    ),
+    ("jobs:<batch>", "set: the batch's jobs in the ledger", "the final transition of each; `forget`"),
+    ("outcomes:<batch>", "list: outcomes not yet set apart", "`take_outcomes` renames it; `forget`"),
+    ("outcomes:<batch>:<part>", "list: a part on its way to the bucket", "`drop_outcomes`, once it is there"),
+    ("batches", "sorted set: batches by the time they were opened", "`forget`"),
+    ("leases", "sorted set: owned jobs by when their lease lapses", "every transition that ends ownership"),
+    ("due", "sorted set: unowned jobs by when they want a message", "`claim`; the final transition"),
+    ("doubts", "sorted set: doubts by when their wait is over", "the transition that settles the doubt"),
+    ("slots:<account>:<group>", "set: members job:attempt, the API's places", "transitions; `remove_strays`"),
+    (
+        "bought:<fingerprint>",
+        "string: the job that buys it, or `filed`",
+        "transitions; `filed` expires after 15 min",
+    ),
+    (
+        "throttle:<account>",
+        "string: nobody submits while it lives",
+        "expires when the API's wish is met (5 min at most)",
+    ),
+    ("lock:<name>", "string: a lock's token", "`unlock`; expires"),
+    ("op:<token>", "string: an operation that must not count twice", "expires after 60 s"),
+    ("worker:<id>", "string: a worker process", "expires after 60 s"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Makes the keys. The batch of a job is the part of its id before the last dot."""
+
+    prefix: str = PREFIX
+
+    def job(self, job: str) -> str:
+        """Return the key of a job."""
+        return f"{self.prefix}job:{job}"
+
+    def batch(self, batch: str) -> str:
+        """Return the key of a batch."""
+        return f"{self.prefix}batch:{batch}"
+
+    def jobs(self, batch: str) -> str:
+        """Return the key of a batch's set of jobs."""
+        return f"{self.prefix}jobs:{batch}"
+
+    def outcomes(self, batch: str, part: int | None = None) -> str:
+        """Return the key of a batch's outcomes, or of a part set apart."""
+        return f"{self.prefix}outcomes:{batch}" + (f":{part}" if part is not None else "")
+
+    def slots(self, account: str, group: str) -> str:
+        """Return the key of a limit group's slots."""
+        return f"{self.prefix}slots:{account}:{group}"
+
+    def bought(self, fingerprint: str) -> str:
+        """Return the key that says who buys a fingerprint."""
+        return f"{self.prefix}bought:{fingerprint}"
+
+    def throttle(self, account: str) -> str:
+        """Return the key that holds submissions back."""
+        return f"{self.prefix}throttle:{account}"
+
+    def lock(self, name: str) -> str:
+        """Return the key of a lock."""
+        return f"{self.prefix}lock:{name}"
+
+    def op(self, token: str) -> str:
+        """Return the key that remembers an operation."""
+        return f"{self.prefix}op:{token}"
+
+    def worker(self, worker: str) -> str:
+        """Return the key of a worker process."""
+        return f"{self.prefix}worker:{worker}"
+
+    @property
+    def batches(self) -> str:
+        """The index of batches."""
+        return f"{self.prefix}batches"
+
+    @property
+    def leases(self) -> str:
+        """The index of leases."""
+        return f"{self.prefix}leases"
+
+    @property
+    def due(self) -> str:
+        """The index of jobs that want a message."""
+        return f"{self.prefix}due"
+
+    @property
+    def doubts(self) -> str:
+        """The index of doubts."""
+        return f"{self.prefix}doubts"
+
+    @property
+    def freed(self) -> str:
+        """The channel on which freed slots are told (a channel holds nothing)."""
+        return f"{self.prefix}freed"
+
+    @property
+    def absent(self) -> str:
+        """A key that never exists. Deleting it first lets a script write at maxmemory, on 6.2 and 7 alike."""
+        return f"{self.prefix}absent"

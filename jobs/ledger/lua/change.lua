@@ -1,0 +1,86 @@
+-- Carries out a change (see jobs/ledger/change.py) on a job that is known to be as expected.
+-- KEYS: 1 job, 2 batch, 3 jobs of the batch, 4 outcomes, 5 leases, 6 due, 7 doubts, 8 bought, 9.. slots
+-- Returns 1 when the window fell under its low water and nobody is feeding it yet.
+local function carry_out(change, op, now, tombstone_s, lease_ms)
+  local job, batch = KEYS[1], KEYS[2]
+
+  if change.was_slot ~= '' and change.was_slot ~= change.slot then
+    for i = 9, #KEYS do redis.call('SREM', KEYS[i], change.was_slot) end
+    redis.call('PUBLISH', ARGV[2], change.group)
+  end
+  -- The gate takes these before; a late receipt has not been through it, yet the API counts its task all the same.
+  if change.slot ~= '' and change.slot ~= change.was_slot then
+    for i = 9, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
+    if change.fingerprint ~= '' then redis.call('SET', KEYS[8], change.job, 'NX') end
+  end
+
+  local reserve = tonumber(redis.call('HGET', job, 'reserve') or '0')
+  if reserve ~= change.reserve then
+    redis.call('HINCRBY', batch, 'reserved', change.reserve - reserve)
+  end
+  if change.settled ~= 0 then redis.call('HINCRBY', batch, 'settled', change.settled) end
+  if change.doubts ~= 0 then redis.call('HINCRBY', batch, 'doubts', change.doubts) end
+  if change.doubt_used ~= 0 then redis.call('HINCRBY', batch, 'doubt_used', change.doubt_used) end
+  if change.held ~= 0 then redis.call('HINCRBY', batch, 'held', change.held) end
+  for _, reason in ipairs(change.reasons) do
+    redis.call('HINCRBY', batch, 'rows:' .. reason[1], reason[2])
+    redis.call('HINCRBY', batch, 'cost:' .. reason[1], reason[3])
+  end
+  if change.was_state ~= change.state then
+    redis.call('HINCRBY', batch, 'n:' .. change.was_state, -1)
+    redis.call('HINCRBY', batch, 'n:' .. change.state, 1)
+  end
+
+  if change.fingerprint ~= '' and change.fingerprint_to ~= 'keep' then
+    if redis.call('GET', KEYS[8]) == change.job then
+      if change.fingerprint_to == 'filed' then
+        redis.call('SET', KEYS[8], 'filed', 'EX', 900)
+      else
+        redis.call('DEL', KEYS[8])
+      end
+    end
+  end
+
+  take_seat(job, batch, change.group, change.seat)
+  redis.call('ZREM', KEYS[5], change.job)
+  redis.call('ZREM', KEYS[6], change.job)
+  redis.call('ZREM', KEYS[7], change.job)
+  if change.outcome ~= '' then
+    if redis.call('RPUSH', KEYS[4], change.outcome) == 1 then redis.call('HSET', batch, 'outcomes_at', now) end
+  end
+
+  if change.final then
+    redis.call('SREM', KEYS[3], change.job)
+    redis.call('DEL', job)
+    redis.call('HSET', job, 'state', change.state, 'op', op)
+    redis.call('EXPIRE', job, tombstone_s)
+  else
+    redis.call('HSET', job, 'state', change.state, 'attempt', change.attempt, 'fence', change.fence,
+      'owner', change.owner, 'sent', change.sent and 1 or 0, 'nb', change.not_before_ms, 'live', change.live,
+      'reserve', change.reserve, 'paid', change.paid and 1 or 0, 'op', op)
+    if change.index == 'leases' then redis.call('ZADD', KEYS[5], now + lease_ms, change.job) end
+    if change.index == 'due' then redis.call('ZADD', KEYS[6], change.index_at_ms, change.job) end
+    if change.index == 'doubts' then redis.call('ZADD', KEYS[7], change.index_at_ms, change.job) end
+  end
+
+  local group = change.group
+  local b = redis.call('HMGET', batch, 'state', 'hot:' .. group, 'low:' .. group, 'cursor:' .. group,
+    'staged:' .. group, 'feeding:' .. group)
+  if b[1] == 'open' and tonumber(b[2] or '0') < tonumber(b[3] or '0') and tonumber(b[4] or '0') < tonumber(b[5] or '0')
+    and now - tonumber(b[6] or '0') > 2000 then
+    redis.call('HSET', batch, 'feeding:' .. group, now)
+    return 1
+  end
+  return 0
+end
+
+-- Compares what the caller believes with what is; the same operation asked again finds its own token.
+local function standing(change, op)
+  local j = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'fence', 'op')
+  if not j[1] then return 'missing' end
+  if j[4] == op then return 'done' end
+  if j[1] ~= change.was_state or tonumber(j[2]) ~= change.was_attempt or tonumber(j[3]) ~= change.was_fence then
+    return 'superseded'
+  end
+  return 'same'
+end

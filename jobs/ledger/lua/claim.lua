@@ -1,0 +1,25 @@
+-- Takes a job into ownership under a new fence.
+-- KEYS: 1 job, 2 batch, 3 leases, 4 due. ARGV: 1 job id, 2 owner, 3 op, 4 lease_ms, 5 resend_ms
+local now = clock()
+local j = redis.call('HMGET', KEYS[1], 'state', 'owner', 'op', 'nb', 'group', 'live')
+if not j[1] then return {'missing', now} end
+if not j[6] then return {'final', now} end
+if j[3] ~= ARGV[3] then
+  local state = redis.call('HGET', KEYS[2], 'state')
+  if j[1] == 'in_doubt' then return {'doubt', now} end
+  if j[2] ~= '' then
+    local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
+    if lease then return {'owned', now} end
+  end
+  if tonumber(j[4]) > now and state ~= 'cancelled' then return {'early', now} end
+  if j[1] == 'queued' and state == 'paused' then
+    redis.call('ZADD', KEYS[4], now + tonumber(ARGV[5]), ARGV[1])
+    return {'paused', now}
+  end
+  redis.call('ZREM', KEYS[4], ARGV[1])
+  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[4]), ARGV[1])
+  redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'op', ARGV[3], 'nb', 0)
+  if j[1] == 'queued' then take_seat(KEYS[1], KEYS[2], j[5], 'hot') end
+end
+return {'claimed', now, redis.call('HGET', KEYS[2], 'state') or '', redis.call('HGETALL', KEYS[1])}

@@ -1,0 +1,390 @@
+"""The ledger in plain dicts under one lock: the twin of `jobs.ledger.redis`, for tests of the core.
+
+It lives in one process and forgets everything at its end. Time is the clock that it is given, so a test moves it.
+What each method promises is written in `jobs.ledger.port`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from jobs.batch import Batch, BatchState, Progress
+from jobs.errors import Superseded
+from jobs.job import Job, Order, State
+from jobs.ledger.books import Books, Expiring, Hot
+from jobs.ledger.change import (
+    DOUBT_AGAIN_S,
+    FILED_S,
+    LEASE_S,
+    PARTS_A_ROUND,
+    RESEND_S,
+    TOMBSTONE_S,
+    WORKER_S,
+    Change,
+    Closed,
+    Index,
+    Seat,
+)
+from jobs.ledger.port import Claim, Hint, Recorded, WorkerSeen
+from jobs.models import Catalogue
+
+FILED = "filed"
+Gate = Callable[[Change, Hot, Books], Recorded | None]
+
+
+class MemoryLedger:
+    """Keeps the contract of `jobs.ledger.port.Ledger` in the memory of one process."""
+
+    def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float]) -> None:
+        self._catalogue = catalogue
+        self._clock = clock
+        self._lock = threading.Condition(threading.RLock())
+        self._frees = 0
+        self._books: dict[str, Books] = {}
+        self._hot: dict[str, Hot] = {}
+        self._indexes: dict[Index, dict[str, float]] = {index: {} for index in Index if index}
+        self._slots: defaultdict[str, set[str]] = defaultdict(set)
+        self._ended: Expiring[bool] = Expiring(clock)
+        self._bought: Expiring[str] = Expiring(clock)
+        self._throttle: Expiring[bool] = Expiring(clock)
+        self._locks: Expiring[str] = Expiring(clock)
+        self._workers: Expiring[WorkerSeen] = Expiring(clock)
+
+    def now(self) -> float:
+        return self._clock()
+
+    # -- batches
+
+    def open_batch(self, batch: Batch) -> bool:
+        with self._lock:
+            if batch.id in self._books:
+                return False
+            self._books[batch.id] = Books(
+                Batch.from_json(batch.as_json()),
+                cursors=dict.fromkeys(batch.groups, 0),
+                staged={group: 0 if batch.local else rows for group, rows in batch.groups.items()},
+                low=dict.fromkeys(batch.groups, 1),
+                parts=(batch.round - 1) * PARTS_A_ROUND,
+            )
+            return True
+
+    def batch(self, batch: str) -> tuple[Batch, Progress] | None:
+        with self._lock:
+            books = self._books.get(batch)
+            return (books.batch, books.progress()) if books else None
+
+    def batches(self) -> Sequence[str]:
+        with self._lock:
+            return list(self._books)
+
+    def set_state(self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]) -> bool:
+        with self._lock:
+            books = self._books.get(batch)
+            if books is None:
+                return False
+            if (books.state, books.reason) == (state, reason):
+                return True
+            if books.state not in only_from:
+                return False
+            books.state, books.reason = state, reason
+            if state is BatchState.DONE:
+                books.finished_at = self.now()
+            if state in (BatchState.OPEN, BatchState.CANCELLED):
+                for job in books.jobs & self._indexes[Index.DUE].keys():
+                    self._indexes[Index.DUE][job] = self.now()
+                    self._hot[job].job = replace(self._hot[job].job, not_before=0.0)
+            return True
+
+    def stage(self, batch: str, group: str, rows: int) -> None:
+        with self._lock:
+            books = self._books.get(batch)
+            if books and group in books.staged:
+                books.staged[group] = max(books.staged[group], rows)
+
+    def feed(self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1) -> bool:
+        with self._lock:
+            books = self._books.get(batch)
+            if books is None or books.state is not BatchState.OPEN or books.cursors.get(group) != cursor:
+                return False
+            if cursor + len(orders) > books.staged[group]:
+                return False
+            for order in orders:
+                self._hot[order.job] = Hot(Job(order=order, round=round_, queued_at=self.now()))
+                self._indexes[Index.DUE][order.job] = self.now() + RESEND_S
+                books.jobs.add(order.job)
+            books.counts[str(State.QUEUED)] += len(orders)
+            books.hot[group] += len(orders)
+            books.cursors[group] = cursor + len(orders)
+            books.low[group] = low
+            books.fed_at.pop(group, None)
+            return True
+
+    def jobs_of(self, batch: str) -> Sequence[str]:
+        with self._lock:
+            return sorted(self._books[batch].jobs) if batch in self._books else []
+
+    def take_outcomes(self, batch: str) -> tuple[int, Sequence[str]] | None:
+        with self._lock:
+            books = self._books.get(batch)
+            if books is None:
+                return None
+            if books.pending is None and books.outcomes:
+                books.parts += 1
+                books.pending, books.outcomes = (books.parts, books.outcomes), []
+            return books.pending
+
+    def drop_outcomes(self, batch: str, part: int) -> None:
+        with self._lock:
+            books = self._books.get(batch)
+            if books and books.pending and books.pending[0] == part:
+                books.pending = None
+
+    def outcomes_waiting(self, batch: str) -> tuple[int, float]:
+        with self._lock:
+            books = self._books.get(batch)
+            if books is None:
+                return 0, 0.0
+            if books.pending:
+                return max(len(books.outcomes), 1), 1e9
+            return len(books.outcomes), max(self.now() - books.outcomes_at, 0.0) if books.outcomes else 0.0
+
+    def forget(self, batch: str) -> None:
+        with self._lock:
+            books = self._books.pop(batch, None)
+            for job in books.jobs if books else ():
+                del self._hot[job]
+                self._put_in(job, Index.NONE)
+
+    # -- jobs
+
+    def load(self, job: str) -> Job | None:
+        with self._lock:
+            return self._hot[job].job if job in self._hot else None
+
+    def claim(self, job: str, owner: str) -> Claim:
+        with self._lock:
+            hot = self._hot.get(job)
+            if hot is None:
+                return Claim(job=None, why="final" if self._ended.get(job) else "missing")
+            books = self._books[hot.job.order.batch]
+            if why := self._not_claimable(hot.job, books.state):
+                if why == "paused":
+                    self._put_in(job, Index.DUE, self.now() + RESEND_S)
+                return Claim(job=None, why=why)
+            self._put_in(job, Index.LEASES, self.now() + LEASE_S)
+            hot.job = replace(hot.job, fence=hot.job.fence + 1, owner=owner, not_before=0.0)
+            if hot.job.state is State.QUEUED:
+                books.take_seat(hot, Seat.HOT)
+            return Claim(job=hot.job, batch_state=books.state)
+
+    def _not_claimable(self, job: Job, state: BatchState) -> str:
+        if job.state is State.IN_DOUBT:
+            return "doubt"
+        if job.owner:
+            return "owned"
+        if job.not_before > self.now() and state is not BatchState.CANCELLED:
+            return "early"
+        return "paused" if job.state is State.QUEUED and state is BatchState.PAUSED else ""
+
+    def record(self, before: Job, after: Job) -> Recorded:
+        return self._move(before, after, None)
+
+    def begin(self, before: Job, after: Job) -> Recorded:
+        return self._move(before, after, self._gate)
+
+    def resubmit(self, before: Job, after: Job) -> Recorded:
+        return self._move(before, after, self._allowance)
+
+    def _move(self, before: Job, after: Job, gate: Gate | None) -> Recorded:
+        with self._lock:
+            change = Change.of(before, after, self.now())
+            hot = self._standing(before)
+            books = self._books[change.batch]
+            closed = gate(change, hot, books) if gate else None
+            return closed or self._carry_out(change, after, hot, books)
+
+    def _standing(self, before: Job) -> Hot:
+        hot = self._hot.get(before.id)
+        if hot is None or _version(hot.job) != _version(before):
+            raise Superseded(f"{before.id} was moved by somebody else")
+        return hot
+
+    def _gate(self, change: Change, hot: Hot, books: Books) -> Recorded | None:
+        if books.state is not BatchState.OPEN:
+            return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
+        if wait := self._throttle.left("main"):
+            return Recorded(closed=Closed.THROTTLED, wait_s=wait)
+        buyer = self._bought.get(change.fingerprint) or change.job
+        if buyer != change.job:
+            return Recorded(closed=Closed.JUST_FILED if buyer == FILED else Closed.BEING_BOUGHT)
+        open_to = books.batch.ceiling - books.sums["settled"] - books.sums["doubt_used"] - hot.job.order.reserve
+        if open_to < books.sums["reserved"]:
+            return Recorded(closed=Closed.CEILING if open_to < 0 else Closed.MONEY_OPEN)
+        if any(len(self._slots[group.name]) >= group.size for group in self._catalogue.lineage(change.group)):
+            return Recorded(closed=Closed.NO_SLOT)
+        return None
+
+    def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | None:
+        if books.sums["doubt_used"] + change.doubt_used > books.batch.allowance:
+            return Recorded(closed=Closed.NO_ALLOWANCE)
+        return Recorded(closed=Closed.CANCELLED) if books.state is BatchState.CANCELLED else None
+
+    def _carry_out(self, change: Change, after: Job, hot: Hot, books: Books) -> Recorded:
+        self._move_slot(change)
+        books.sums["reserved"] += change.reserve - hot.reserve
+        for name in ("settled", "doubts", "doubt_used", "held"):
+            books.sums[name] += getattr(change, name)
+        for code, rows, cost in change.reasons:
+            books.rows[code] += rows
+            books.costs[code] += cost
+        books.counts[change.was_state] -= 1
+        books.counts[change.state] += 1
+        if change.fingerprint_to != "keep" and self._bought.get(change.fingerprint) == change.job:
+            self._bought.drop(change.fingerprint)
+            if change.fingerprint_to == FILED:
+                self._bought.put(change.fingerprint, FILED, FILED_S)
+        books.take_seat(hot, change.seat)
+        lease_ends = self.now() + LEASE_S
+        self._put_in(
+            change.job,
+            Index(change.index),
+            lease_ends if change.index == Index.LEASES else change.index_at_ms / 1000,
+        )
+        if change.outcome:
+            books.add_outcome(change.outcome, self.now())
+        if change.final:
+            books.jobs.discard(change.job)
+            del self._hot[change.job]
+            self._ended.put(change.job, True, TOMBSTONE_S)
+        hot.job = replace(after, not_before=change.not_before_ms / 1000)
+        hot.reserve, hot.paid = change.reserve, change.paid
+        return Recorded(feed_wanted=books.wants_feed(change.group, self.now()))
+
+    def _move_slot(self, change: Change) -> None:
+        if change.slot == change.was_slot:
+            return
+        groups = [group.name for group in self._catalogue.lineage(change.group)]
+        if change.was_slot:
+            self._free((group, change.was_slot) for group in groups)
+        if change.slot:
+            for group in groups:
+                self._slots[group].add(change.slot)
+            if change.fingerprint and not self._bought.get(change.fingerprint):
+                self._bought.put(change.fingerprint, change.job)
+
+    def _free(self, places: Iterable[tuple[str, str]]) -> None:
+        for group, member in places:
+            self._slots[group].discard(member)
+        self._frees += 1
+        self._lock.notify_all()
+
+    def _put_in(self, job: str, index: Index, at: float = 0.0) -> None:
+        for known in self._indexes.values():
+            known.pop(job, None)
+        if index:
+            self._indexes[index][job] = at
+
+    def mark_sent(self, job: Job) -> Job:
+        with self._lock:
+            hot = self._standing(replace(job, state=State.SUBMITTING))
+            if not hot.job.sent and self._books[job.order.batch].state is not BatchState.OPEN:
+                raise Superseded(f"{job.id} may not be sent any more: its batch is not open")
+            hot.job = replace(hot.job, sent=True)
+            return replace(job, sent=True)
+
+    def late_receipt(self, batch: str, line: str, cost: int) -> None:
+        with self._lock:
+            if batch in self._books:
+                self._books[batch].sums["settled"] += cost
+                self._books[batch].add_outcome(line, self.now())
+
+    def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
+        with self._lock:
+            lost = []
+            for job, fence in fences.items():
+                hot = self._hot.get(job)
+                if hot is None or (hot.job.owner, hot.job.fence) != (owner, fence):
+                    lost.append(job)
+                elif job in self._indexes[Index.LEASES]:
+                    self._indexes[Index.LEASES][job] = self.now() + LEASE_S
+            return lost
+
+    # -- housekeeping
+
+    def lapsed(self, limit: int) -> Sequence[Job]:
+        with self._lock:
+            return [self._hot[job].job for job in self._reached(Index.LEASES, limit)]
+
+    def due(self, limit: int) -> Sequence[Hint]:
+        with self._lock:
+            found = self._reached(Index.DUE, limit, again_s=RESEND_S)
+            return [Hint(job=job, paid=self._hot[job].paid) for job in found]
+
+    def doubts_due(self, limit: int) -> Sequence[str]:
+        with self._lock:
+            return self._reached(Index.DOUBTS, limit, again_s=DOUBT_AGAIN_S)
+
+    def _reached(self, index: Index, limit: int, *, again_s: float = 0.0) -> Sequence[str]:
+        known, now = self._indexes[index], self.now()
+        found = [job for at, job in sorted((at, job) for job, at in known.items()) if at <= now][:limit]
+        if again_s:
+            known.update(dict.fromkeys(found, now + again_s))
+        return found
+
+    def remove_strays(self) -> int:
+        with self._lock:
+            places = [(group, member) for group, members in self._slots.items() for member in members]
+            strays = [place for place in places if not self._holds(place[1])]
+            if strays:
+                self._free(strays)
+            return len(strays)
+
+    def _holds(self, member: str) -> bool:
+        job, _, attempt = member.rpartition(":")
+        hot = self._hot.get(job)
+        states = (State.SUBMITTING, State.RUNNING, State.IN_DOUBT)
+        return hot is not None and hot.job.state in states and str(hot.job.attempt) == attempt
+
+    def throttle(self, seconds: float) -> None:
+        with self._lock:
+            self._throttle.put("main", True, max(seconds, self._throttle.left("main")))
+
+    def slots_used(self) -> Mapping[str, int]:
+        with self._lock:
+            return {group: len(self._slots[group]) for group in self._catalogue.groups}
+
+    def lock(self, name: str, token: str, seconds: float) -> bool:
+        with self._lock:
+            if self._locks.get(name) not in (None, token):
+                return False
+            self._locks.put(name, token, seconds)
+            return True
+
+    def unlock(self, name: str, token: str) -> None:
+        with self._lock:
+            if self._locks.get(name) == token:
+                self._locks.drop(name)
+
+    def see_worker(self, worker: WorkerSeen) -> None:
+        with self._lock:
+            self._workers.put(worker.id, worker, WORKER_S)
+
+    def workers(self) -> Sequence[WorkerSeen]:
+        with self._lock:
+            return list(self._workers.values())
+
+    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        heard = self._frees
+        while not stopped():
+            with self._lock:
+                self._lock.wait(timeout=0.1)
+                news, heard = self._frees != heard, self._frees
+            if news:
+                freed()
+
+
+def _version(job: Job) -> tuple[State, int, int]:
+    return job.state, job.attempt, job.fence

@@ -1,0 +1,177 @@
+"""The ledger as everybody else sees it: the record of hot jobs, slots and money.
+
+Two ledgers keep this contract, `memory` (for tests of the core) and `redis`; one suite of tests holds both to it.
+Every change is all or nothing, and says no when the job is not any more what the caller believes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jobs.batch import Batch, BatchState, Progress
+from jobs.job import Job, Order
+from jobs.ledger.change import Closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job taken into ownership, or why not: missing, final, owned, early, paused, doubt."""
+
+    job: Job | None
+    why: str = ""
+    batch_state: BatchState = BatchState.OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A transition that was carried out, or the gate that stayed closed (then nothing changed)."""
+
+    closed: Closed | None = None
+    wait_s: float = 0.0
+    """With THROTTLED: how long."""
+    feed_wanted: bool = False
+    """The window fell under its low water: send a feed message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """A job to send a message for."""
+
+    job: str
+    paid: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker process that was alive in the last minute."""
+
+    id: str
+    threads: int
+    edits: int
+    seen_at: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Ledger(Protocol):
+    """What Redis holds of a batch while it runs. Times are epoch seconds by the ledger's own clock."""
+
+    def now(self) -> float:
+        """Return the ledger's time."""
+
+    # -- batches
+    def open_batch(self, batch: Batch) -> bool:
+        """Start a batch; False if it is known already (then nothing changes)."""
+
+    def batch(self, batch: str) -> tuple[Batch, Progress] | None:
+        """Return a batch that the ledger holds."""
+
+    def batches(self) -> Sequence[str]:
+        """Return the ids of the batches that the ledger holds, oldest first."""
+
+    def set_state(
+        self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]
+    ) -> bool:
+        """Move a batch's state if it is one of `only_from`; waiting jobs become due when it opens or is cancelled."""
+
+    def stage(self, batch: str, group: str, rows: int) -> None:
+        """Raise the mark up to which a group's rows can be fed."""
+
+    def feed(
+        self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1
+    ) -> bool:
+        """Create these jobs and move the group's cursor past them; False, and nothing, unless it stands at `cursor`.
+
+        `low` is the number of hot jobs under which the next feed is wanted. Without orders only `low` is set.
+        """
+
+    def jobs_of(self, batch: str) -> Sequence[str]:
+        """Return the ids of the batch's jobs that the ledger holds."""
+
+    def take_outcomes(self, batch: str) -> tuple[int, Sequence[str]] | None:
+        """Set the batch's finished outcomes apart as a numbered part; the same part again until it is dropped."""
+
+    def drop_outcomes(self, batch: str, part: int) -> None:
+        """Forget a part that is safe in the bucket."""
+
+    def outcomes_waiting(self, batch: str) -> tuple[int, float]:
+        """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
+
+    def forget(self, batch: str) -> None:
+        """Remove everything of a batch that is finished and lies in the bucket."""
+
+    # -- jobs
+    def load(self, job: str) -> Job | None:
+        """Return a job that is not final, as it stands."""
+
+    def claim(self, job: str, owner: str) -> Claim:
+        """Take a job into ownership under a new fence, if it is there to be worked on."""
+
+    def record(self, before: Job, after: Job) -> Recorded:
+        """Carry out a transition if the job still is `before` (state, attempt, fence).
+
+        Raises:
+            Superseded: somebody else moved the job.
+        """
+
+    def begin(self, before: Job, after: Job) -> Recorded:
+        """Carry out the beginning of a submission, if slot, money and fingerprint are free, else say what is not.
+
+        Raises:
+            Superseded: somebody else moved the job.
+        """
+
+    def resubmit(self, before: Job, after: Job) -> Recorded:
+        """Carry out a doubt's return to the queue, if the batch's allowance carries it, else say so.
+
+        Raises:
+            Superseded: somebody else moved the job.
+        """
+
+    def mark_sent(self, job: Job) -> Job:
+        """Write that the last part of the body leaves now, and return the job with the mark.
+
+        Raises:
+            Superseded: the job is not ours any more, or its batch was paused: nothing may leave.
+        """
+
+    def late_receipt(self, batch: str, line: str, cost: int) -> None:
+        """Record a charge for a job that has ended: an outcome line and its cost (micro-dollars)."""
+
+    def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
+        """Renew the leases of these jobs; return those that are not ours any more."""
+
+    # -- housekeeping
+    def lapsed(self, limit: int) -> Sequence[Job]:
+        """Return jobs whose owner has vanished."""
+
+    def due(self, limit: int) -> Sequence[Hint]:
+        """Return jobs that want a message, and note that they were sent one."""
+
+    def doubts_due(self, limit: int) -> Sequence[str]:
+        """Return jobs whose doubt has waited long enough, and look at them again later."""
+
+    def remove_strays(self) -> int:
+        """Free slots whose job does not hold them; return how many."""
+
+    def throttle(self, seconds: float) -> None:
+        """Let nobody submit for so long (the longest wish counts)."""
+
+    def slots_used(self) -> Mapping[str, int]:
+        """Return how many slots of each limit group are taken."""
+
+    def lock(self, name: str, token: str, seconds: float) -> bool:
+        """Take or renew a lock; False while somebody else holds it."""
+
+    def unlock(self, name: str, token: str) -> None:
+        """Give a lock back, if it is ours."""
+
+    def see_worker(self, worker: WorkerSeen) -> None:
+        """Note that a worker process is alive, for a minute."""
+
+    def workers(self) -> Sequence[WorkerSeen]:
+        """Return the worker processes seen in the last minute."""
+
+    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        """Call `freed` whenever a slot is freed, until `stopped`; blocks, so give it a thread."""

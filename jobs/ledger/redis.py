@@ -1,0 +1,408 @@
+"""The ledger in Redis: each change is one Lua script, time is Redis's, a lost reply changes nothing.
+
+Give it a client with `decode_responses=True`. One process shares one `RedisLedger` over all its threads.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jobs.batch import Batch, BatchState, Progress
+from jobs.errors import LedgerError, Superseded
+from jobs.job import Job, Order, State
+from jobs.ledger.change import (
+    DOUBT_AGAIN_S,
+    LEASE_S,
+    PARTS_A_ROUND,
+    RESEND_S,
+    TOMBSTONE_S,
+    WORKER_S,
+    Change,
+    Closed,
+)
+from jobs.ledger.keys import Keys
+from jobs.ledger.port import Claim, Hint, Recorded, WorkerSeen
+from jobs.ledger.scripts import Scripts
+from jobs.models import Catalogue
+
+ACCOUNT = "main"
+"""Every key of the API counts against one account's limit, until told otherwise."""
+
+_LEASE_MS = round(LEASE_S * 1000)
+_RESEND_MS = round(RESEND_S * 1000)
+
+
+def connect(url: str, *, connections: int = 200) -> redis.Redis:
+    """Return a client for the ledger; a half-open connection is noticed within 15 s.
+
+    Three repeats of a failed command are safe, because every script answers the same for the same token.
+    """
+    over_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        **over_tcp,
+        max_connections=connections,
+        timeout=10,
+        decode_responses=True,
+        socket_timeout=15,
+        socket_connect_timeout=5,
+        health_check_interval=10,
+        client_name="retouch",
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 3),
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+class RedisLedger:
+    """Keeps the contract of `jobs.ledger.port.Ledger` in Redis 6.2 or later (or Valkey)."""
+
+    def __init__(self, client: redis.Redis, catalogue: Catalogue, *, account: str = ACCOUNT) -> None:
+        self._client = client
+        self._catalogue = catalogue
+        self._account = account
+        self._keys = Keys()
+        self._run = Scripts(client)
+        self._ahead: float | None = None
+
+    # -- time
+
+    def now(self) -> float:
+        """Return Redis's time, as of its last answer plus what has passed since."""
+        if self._ahead is None:
+            seconds, micros = self._guarded(self._client.time)
+            self._ahead = seconds + micros / 1e6 - time.monotonic()
+        return time.monotonic() + self._ahead
+
+    def _script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
+        answer: list[Any] = self._guarded(self._run, name, keys, args)
+        self._ahead = int(answer[1]) / 1000 - time.monotonic()
+        return answer
+
+    @staticmethod
+    def _guarded(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        try:
+            return call(*args, **named)
+        except redis.RedisError as error:
+            raise LedgerError(f"Redis: {_plain(error)}") from None
+
+    # -- batches
+
+    def open_batch(self, batch: Batch) -> bool:
+        """Start a batch; False if it is known already."""
+        known: dict[str, str | int] = {
+            "agreed": batch.as_json(),
+            "state": str(BatchState.OPEN),
+            "reason": "",
+            "ceiling": batch.ceiling,
+            "allowance": batch.allowance,
+            "settled": 0,
+            "reserved": 0,
+            "parts": (batch.round - 1) * PARTS_A_ROUND,
+        }
+        for group, rows in batch.groups.items():
+            known[f"cursor:{group}"] = 0
+            known[f"staged:{group}"] = 0 if batch.local else rows
+            known[f"low:{group}"] = 1
+        flat: list[str | int] = [batch.id, uuid.uuid4().hex]
+        for field, value in known.items():
+            flat += [field, value]
+        k = self._keys
+        return bool(self._script("open", [k.batch(batch.id), k.batches], flat)[0] == "done")
+
+    def batch(self, batch: str) -> tuple[Batch, Progress] | None:
+        """Return a batch that the ledger holds."""
+        found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.batch(batch))
+        if "agreed" not in found:
+            return None
+        return Batch.from_json(found["agreed"]), _progress(found)
+
+    def batches(self) -> Sequence[str]:
+        """Return the ids of the batches that the ledger holds, oldest first."""
+        found: list[str] = self._guarded(self._client.zrange, self._keys.batches, 0, -1)
+        return found
+
+    def set_state(self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]) -> bool:
+        """Move a batch's state if it is one of `only_from`."""
+        k = self._keys
+        keys = [k.batch(batch), k.jobs(batch), k.due, k.absent]
+        args = [str(state), reason, k.job(""), *(str(s) for s in only_from)]
+        return bool(self._script("set_state", keys, args)[0] == "done")
+
+    def stage(self, batch: str, group: str, rows: int) -> None:
+        """Raise the mark up to which a group's rows can be fed."""
+        self._script("stage", [self._keys.batch(batch)], [group, rows])
+
+    def feed(self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1) -> bool:
+        """Create these jobs and move the cursor past them, if it stands at `cursor`."""
+        k = self._keys
+        op = uuid.uuid4().hex
+        args: list[str | int] = [group, cursor, op, low, _RESEND_MS]
+        blank = Job(order=orders[0], round=round_).live_json() if orders else {}
+        args.append(json.dumps(blank, separators=(",", ":")))
+        for order in orders:
+            args += [order.job, json.dumps(order.as_json(), ensure_ascii=False, separators=(",", ":"))]
+        keys = [k.batch(batch), k.jobs(batch), k.due, *(k.job(order.job) for order in orders)]
+        return bool(self._script("feed", keys, args)[0] == "done")
+
+    def jobs_of(self, batch: str) -> Sequence[str]:
+        """Return the ids of the batch's jobs that the ledger holds."""
+        found: set[str] = self._guarded(self._client.smembers, self._keys.jobs(batch))
+        return sorted(found)
+
+    def take_outcomes(self, batch: str) -> tuple[int, Sequence[str]] | None:
+        """Set the batch's finished outcomes apart as a numbered part."""
+        k = self._keys
+        answer = self._script("take_outcomes", [k.batch(batch), k.outcomes(batch), k.absent], [])
+        return None if answer[0] == "none" else (int(answer[2]), answer[3])
+
+    def drop_outcomes(self, batch: str, part: int) -> None:
+        """Forget a part that is safe in the bucket."""
+        k = self._keys
+        self._script("drop_outcomes", [k.batch(batch), k.outcomes(batch, part)], [part])
+
+    def outcomes_waiting(self, batch: str) -> tuple[int, float]:
+        """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
+        k = self._keys
+        pipe = self._client.pipeline(transaction=False)
+        pipe.llen(k.outcomes(batch))
+        pipe.hmget(k.batch(batch), ["outcomes_at", "part_pending"])
+        length, (since, pending) = self._guarded(pipe.execute)
+        if pending:
+            return max(int(length), 1), 1e9
+        return int(length), max(self.now() - int(since or 0) / 1000, 0.0) if length else 0.0
+
+    def forget(self, batch: str) -> None:
+        """Remove everything of a batch that is finished and lies in the bucket."""
+        k = self._keys
+        keys = [k.batch(batch), k.jobs(batch), k.outcomes(batch), k.batches, k.leases, k.due, k.doubts]
+        self._script("forget", keys, [batch, k.job("")])
+
+    # -- jobs
+
+    def load(self, job: str) -> Job | None:
+        """Return a job that is not final, as it stands."""
+        found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.job(job))
+        return _job(found) if "order" in found else None
+
+    def claim(self, job: str, owner: str) -> Claim:
+        """Take a job into ownership under a new fence, if it is there to be worked on."""
+        k = self._keys
+        keys = [k.job(job), k.batch(_batch_of(job)), k.leases, k.due]
+        answer = self._script("claim", keys, [job, owner, uuid.uuid4().hex, _LEASE_MS, _RESEND_MS])
+        if answer[0] != "claimed":
+            return Claim(job=None, why=answer[0])
+        state = BatchState(answer[2]) if answer[2] else BatchState.DONE
+        pairs = answer[3]
+        fields = dict(pairs) if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return Claim(job=_job(fields), batch_state=state)
+
+    def record(self, before: Job, after: Job) -> Recorded:
+        """Carry out a transition if the job still is `before`."""
+        return self._move("record", before, after, [self._keys.absent], [])
+
+    def begin(self, before: Job, after: Job) -> Recorded:
+        """Carry out the beginning of a submission, if slot, money and fingerprint are free."""
+        lineage = self._catalogue.lineage(after.order.limit_group)
+        sizes = [group.size for group in lineage]
+        return self._move("begin", before, after, [self._keys.throttle(self._account)], [after.order.reserve, *sizes])
+
+    def resubmit(self, before: Job, after: Job) -> Recorded:
+        """Carry out a doubt's return to the queue, if the batch's allowance carries it."""
+        return self._move("resubmit", before, after, [], [])
+
+    def _move(self, name: str, before: Job, after: Job, keys: Sequence[str], args: Sequence[str | int]) -> Recorded:
+        k = self._keys
+        batch = after.order.batch
+        all_keys = [
+            k.job(after.id),
+            k.batch(batch),
+            k.jobs(batch),
+            k.outcomes(batch),
+            k.leases,
+            k.due,
+            k.doubts,
+            k.bought(after.fingerprint or "none"),
+            *self._slot_keys(after.order.limit_group),
+            *keys,
+        ]
+        change = Change.of(before, after, self.now()).as_json()
+        answer = self._script(name, all_keys, [change, k.freed, uuid.uuid4().hex, TOMBSTONE_S, _LEASE_MS, *args])
+        if answer[0] in ("missing", "superseded"):
+            raise Superseded(f"{after.id} was moved by somebody else ({answer[0]})")
+        if answer[0] != "done":
+            return Recorded(closed=Closed(answer[0]), wait_s=int(answer[2]) / 1000)
+        return Recorded(feed_wanted=bool(answer[2]))
+
+    def _slot_keys(self, group: str) -> list[str]:
+        return [self._keys.slots(self._account, g.name) for g in self._catalogue.lineage(group)]
+
+    def mark_sent(self, job: Job) -> Job:
+        """Write that the last part of the body leaves now; raises Superseded if it may not leave any more."""
+        k = self._keys
+        keys = [k.job(job.id), k.batch(job.order.batch)]
+        answer = self._script("sent", keys, [job.attempt, job.fence])
+        if answer[0] != "done":
+            raise Superseded(f"{job.id} may not be sent any more ({answer[0]})")
+        return replace(job, sent=True)
+
+    def late_receipt(self, batch: str, line: str, cost: int) -> None:
+        """Record a charge for a job that has ended: an outcome line and its cost (micro-dollars)."""
+        k = self._keys
+        keys = [k.batch(batch), k.outcomes(batch), k.op(uuid.uuid4().hex), k.absent]
+        self._script("late", keys, [line, cost])
+
+    def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
+        """Renew the leases of these jobs; return those that are not ours any more."""
+        if not fences:
+            return []
+        args: list[str | int] = [_LEASE_MS, owner]
+        for job, fence in fences.items():
+            args += [job, fence]
+        keys = [self._keys.leases, *(self._keys.job(job) for job in fences), self._keys.absent]
+        lost: list[str] = self._script("renew", keys, args)[2]
+        return lost
+
+    # -- housekeeping
+
+    def lapsed(self, limit: int) -> Sequence[Job]:
+        """Return jobs whose owner has vanished."""
+        k = self._keys
+        found: list[str] = self._guarded(
+            self._client.zrangebyscore, k.leases, "-inf", round(self.now() * 1000), start=0, num=limit
+        )
+        jobs = []
+        for job_id in found:
+            job = self.load(job_id)
+            if job is not None:
+                jobs.append(job)
+            else:
+                self._guarded(self._client.zrem, k.leases, job_id)
+        return jobs
+
+    def due(self, limit: int) -> Sequence[Hint]:
+        """Return jobs that want a message, and note that they were sent one."""
+        found = self._script("due", [self._keys.due, self._keys.absent], [limit, _RESEND_MS, self._keys.job("")])[2]
+        return [Hint(job=job, paid=paid == "1") for job, paid in zip(found[::2], found[1::2], strict=True)]
+
+    def doubts_due(self, limit: int) -> Sequence[str]:
+        """Return jobs whose doubt has waited long enough, and look at them again later."""
+        keys = [self._keys.doubts, self._keys.absent]
+        found: list[str] = self._script("later", keys, [limit, DOUBT_AGAIN_S * 1000])[2]
+        return found
+
+    def remove_strays(self) -> int:
+        """Free slots whose job does not hold them; return how many."""
+        k = self._keys
+        keys = [k.slots(self._account, group) for group in self._catalogue.groups]
+        return int(self._script("strays", keys, [k.job(""), k.freed])[2])
+
+    def throttle(self, seconds: float) -> None:
+        """Let nobody submit for so long (the longest wish counts)."""
+        if seconds > 0:
+            keys = [self._keys.throttle(self._account), self._keys.absent]
+            self._script("throttle", keys, [max(round(seconds * 1000), 1)])
+
+    def slots_used(self) -> Mapping[str, int]:
+        """Return how many slots of each limit group are taken."""
+        names = list(self._catalogue.groups)
+        pipe = self._client.pipeline(transaction=False)
+        for name in names:
+            pipe.scard(self._keys.slots(self._account, name))
+        return dict(zip(names, self._guarded(pipe.execute), strict=True))
+
+    def lock(self, name: str, token: str, seconds: float) -> bool:
+        """Take or renew a lock; False while somebody else holds it."""
+        return bool(
+            self._script("lock", [self._keys.lock(name), self._keys.absent], [token, round(seconds * 1000)])[0]
+            == "done"
+        )
+
+    def unlock(self, name: str, token: str) -> None:
+        """Give a lock back, if it is ours."""
+        self._script("unlock", [self._keys.lock(name)], [token])
+
+    def see_worker(self, worker: WorkerSeen) -> None:
+        """Note that a worker process is alive, for a minute."""
+        text = json.dumps(asdict(worker))
+        self._guarded(self._client.set, self._keys.worker(worker.id), text, ex=WORKER_S)
+
+    def workers(self) -> Sequence[WorkerSeen]:
+        """Return the worker processes seen in the last minute."""
+        seen = []
+        for key in self._guarded(lambda: list(self._client.scan_iter(self._keys.worker("*"), count=1000))):
+            text = self._guarded(self._client.get, key)
+            if text:
+                seen.append(WorkerSeen(**json.loads(text)))
+        return sorted(seen, key=lambda worker: worker.id)
+
+    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        """Call `freed` whenever a slot is freed, until `stopped`; survives a Redis that goes and comes back."""
+        while not stopped():
+            try:
+                with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+                    channel.subscribe(self._keys.freed)
+                    while not stopped():
+                        if channel.get_message(timeout=1.0) is not None:
+                            freed()
+            except redis.RedisError:
+                time.sleep(0.5)
+
+
+def _progress(found: Mapping[str, str]) -> Progress:
+    def under(name: str) -> dict[str, int]:
+        return {key[len(name) :]: int(value) for key, value in found.items() if key.startswith(name)}
+
+    costs = under("cost:")
+    return Progress(
+        state=BatchState(found["state"]),
+        reason=found.get("reason", ""),
+        cursors=under("cursor:"),
+        staged=under("staged:"),
+        hot=under("hot:"),
+        waiting=int(found.get("waiting", 0)),
+        counts=under("n:"),
+        held=int(found.get("held", 0)),
+        settled=int(found.get("settled", 0)),
+        reserved=int(found.get("reserved", 0)),
+        doubts=int(found.get("doubts", 0)),
+        doubt_used=int(found.get("doubt_used", 0)),
+        reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
+        low=under("low:"),
+        finished_at=int(found.get("finished_at", 0)) / 1000,
+    )
+
+
+def _job(found: Mapping[str, str]) -> Job:
+    job = Job.from_json(
+        Order.from_json(json.loads(found["order"])),
+        json.loads(found["live"]),
+        state=State(found["state"]),
+        attempt=int(found["attempt"]),
+        fence=int(found["fence"]),
+        owner=found["owner"],
+        sent=found["sent"] == "1",
+        not_before=int(found["nb"]) / 1000,
+    )
+    return job if job.queued_at else replace(job, queued_at=int(found["at"]) / 1000)
+
+
+def _batch_of(job: str) -> str:
+    return job.rpartition(".")[0]
+
+
+def _plain(error: redis.RedisError) -> str:
+    """Say what went wrong without the address, which may carry a password."""
+    return (
+        f"{type(error).__name__}: check RETOUCH_REDIS__URL and that Redis runs"
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError)
+        else str(error)
+    )

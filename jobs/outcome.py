@@ -1,0 +1,69 @@
+"""The outcome: the final record of a job, one line of `outcomes.jsonl`.
+
+Its keys are a contract with users' scripts: they are added to, never renamed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jobs.job import Job, State
+from jobs.models import MICROS_PER_USD
+from jobs.reasons import FLAGS
+
+
+def usd(micros: int) -> float:
+    """Return micro-dollars as dollars, exact to six places."""
+    return round(micros / MICROS_PER_USD, 6)
+
+
+def outcome(job: Job) -> dict[str, Any]:
+    """Return the outcome of a job that is final, or held in doubt."""
+    request, result, receipt = job.order.request, job.result, job.receipt
+    return {
+        "batch": job.order.batch,
+        "job": job.id,
+        "row": job.order.row,
+        "id": job.order.id,
+        "group": job.order.group,
+        "round": job.round,
+        "attempt": job.attempt,
+        "state": str(job.state),
+        "verdict": "flagged" if job.flags else "ok" if job.state in (State.STORED, State.UNCHANGED) else "",
+        "reason": job.reason,
+        "detail": job.detail,
+        "flags": [flag for flag in job.flags if flag in FLAGS],
+        "output": result.key if result else "",
+        "fingerprint": job.fingerprint,
+        "model": request.model,
+        "seed": job.seed if job.seed is not None else request.params.get("seed"),
+        "task_id": receipt.task_id if receipt else "",
+        "region": receipt.region if receipt else "",
+        "cost_usd": usd(job.cost),
+        "cost_source": job.cost_source,
+        "input_mp": receipt.input_mp if receipt else None,
+        "output_mp": receipt.output_mp if receipt else None,
+        "bytes": result.bytes if result else 0,
+        "sha256": result.sha256 if result else "",
+        "replaced_sha256": result.replaced_sha256 if result else "",
+        "format": result.format if result else "",
+        "width": result.width if result else 0,
+        "height": result.height if result else 0,
+        "attempts": len(job.failures) + 1,
+        "doubts": job.doubts,
+        "duplicates": [{"task_id": d.task_id, "cost_usd": usd(d.cost or 0)} for d in job.duplicates],
+        "at": {
+            "queued": job.queued_at,
+            "submitted": job.submitted_at or None,
+            "ready": job.ready_at or None,
+            "stored": job.stored_at or None,
+            "ended": job.ended_at or None,
+        },
+        "how": job.how,
+    }
+
+
+def outcome_line(job: Job) -> str:
+    """Return the outcome as one line of JSON, without its line end."""
+    return json.dumps(outcome(job), ensure_ascii=False, separators=(",", ":"))

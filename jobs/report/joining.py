@@ -1,0 +1,164 @@
+"""Brings each row of a batch together with its outcome, in row order, in memory that does not grow with the batch.
+
+Outcomes come in the order in which jobs ended, and some come twice, so they are first spilled to disk by range of
+rows; then one range at a time is read back. Nothing is decided by which of two lines came first, except between
+two lines of the same doubt.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.batch import Batch
+from jobs.errors import RetouchError
+from jobs.events import Cancelled
+from jobs.job import FINAL, Job
+from jobs.models import MICROS_PER_USD
+from jobs.outcome import outcome, usd
+from jobs.row import Row
+from jobs.states import apply
+
+ROWS_PER_RANGE = 10_000
+"""Rows whose outcomes are in memory at once: about 15 MB of lines."""
+
+LINES_PER_WRITE = 4_096
+"""Lines that wait in memory before they are appended to the files of their ranges."""
+
+
+class OutcomeMissing(RetouchError):
+    """A row has no outcome yet: parts of the outcomes are still to be flushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A row with the outcome that counts; `earlier_usd` is what its earlier rounds have cost."""
+
+    row: Row
+    outcome: dict[str, Any]
+    earlier_usd: float = 0.0
+
+    @property
+    def cost_usd(self) -> float:
+        """What the row has cost over all its rounds."""
+        own: float = self.outcome["cost_usd"]
+        return round(own + self.earlier_usd, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An outcome as it was spilled, still as text, with what decides between it and its doubles."""
+
+    rank: tuple[int, int, int]
+    """(attempt, whether final, duplicates known): the highest wins."""
+    micros: int
+    text: str
+
+    def replaces(self, other: _Line) -> bool:
+        """Whether this line, which came later, is to be believed instead of `other`."""
+        return self.rank > other.rank or (self.rank == other.rank and not self.rank[1])
+
+
+def in_order(streams: Iterable[Iterable[Row]]) -> Iterator[Row]:
+    """Return the rows of every limit group, each stream ascending, as one ascending stream."""
+    return heapq.merge(*streams, key=lambda row: row.number)
+
+
+def cancelled(batch: Batch, row: Row, at: float) -> dict[str, Any]:
+    """Return the outcome of a row that a cancelled batch never fed; `at` is in epoch seconds."""
+    job = Job(order=row.order(batch.id), round=batch.round, queued_at=batch.created_at)
+    return outcome(apply(job, Cancelled(), at))
+
+
+def joined(
+    rows: Iterable[Row],
+    outcomes: Iterable[Mapping[str, Any]],
+    folder: Path,
+    *,
+    missing: Callable[[Row], dict[str, Any] | None] = lambda _: None,
+    rows_per_range: int = ROWS_PER_RANGE,
+) -> Iterator[Joined]:
+    """Yield every row with its outcome.
+
+    Of several lines of one row the highest (round, attempt) counts. Within one attempt a final state beats a held
+    doubt, more known duplicates beat fewer, and of two lines of the same doubt the later one counts.
+
+    Args:
+        rows: ascending by number (`in_order`).
+        outcomes: in any order, with doubles; read to its end before the first row is yielded.
+        folder: an empty folder for the spilled ranges; each file is deleted once it was read.
+        missing: makes the outcome of a row that has none, or returns None.
+        rows_per_range: how many rows' outcomes are in memory at once.
+
+    Raises:
+        OutcomeMissing: a row has no outcome and `missing` makes none.
+        ValueError: the rows do not ascend.
+    """
+    _spill(outcomes, folder, rows_per_range)
+    current, found = -1, dict[int, dict[int, _Line]]()
+    last = 0
+    for row in rows:
+        if row.number <= last:
+            raise ValueError(f"row {row.number} comes after row {last}: the streams must ascend")
+        last = row.number
+        if row.number // rows_per_range != current:
+            current = row.number // rows_per_range
+            found = _read_range(_range_file(folder, current))
+        rounds = found.pop(row.number, None)
+        if rounds is None:
+            made = missing(row)
+            if made is None:
+                raise OutcomeMissing(f"Row {row.number} has no outcome yet; the report is written once it has.")
+            yield Joined(row, made)
+            continue
+        latest = max(rounds)
+        earlier = sum(line.micros for round_, line in rounds.items() if round_ != latest)
+        yield Joined(row, json.loads(rounds[latest].text), usd(earlier))
+
+
+def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: int) -> None:
+    waiting: dict[int, list[str]] = {}
+    count = 0
+    for line in outcomes:
+        final = int(line["state"] in FINAL)
+        micros = round(line["cost_usd"] * MICROS_PER_USD)
+        text = json.dumps(line, separators=(",", ":"))
+        head = f"{line['row']} {line['round']} {line['attempt']} {final} {len(line['duplicates'])} {micros} "
+        waiting.setdefault(line["row"] // rows_per_range, []).append(f"{head}{text}\n")
+        count += 1
+        if count >= LINES_PER_WRITE:
+            _append(waiting, folder)
+            count = 0
+    _append(waiting, folder)
+
+
+def _append(waiting: dict[int, list[str]], folder: Path) -> None:
+    for number, lines in waiting.items():
+        with _range_file(folder, number).open("a", encoding="ascii", newline="\n") as file:
+            file.writelines(lines)
+    waiting.clear()
+
+
+def _read_range(path: Path) -> dict[int, dict[int, _Line]]:
+    """Return the line that counts for each row and round of one range; the file is gone afterwards."""
+    found: dict[int, dict[int, _Line]] = {}
+    if not path.exists():
+        return found
+    with path.open(encoding="ascii", newline="\n") as file:
+        for spilled in file:
+            row, round_, attempt, final, duplicates, micros, text = spilled.rstrip("\n").split(" ", 6)
+            line = _Line((int(attempt), int(final), int(duplicates)), int(micros), text)
+            rounds = found.setdefault(int(row), {})
+            known = rounds.get(int(round_))
+            if known is None or line.replaces(known):
+                rounds[int(round_)] = line
+    path.unlink()
+    return found
+
+
+def _range_file(folder: Path, number: int) -> Path:
+    return folder / f"outcomes-{number:06d}.spilled"

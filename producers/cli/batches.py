@@ -1,0 +1,167 @@
+"""`retouch status`, `pause`, `resume` and `cancel`: to look at batches and to say a word to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from jobs.batch import Batch, BatchState, exit_code
+from jobs.report.text import as_text
+from jobs.report.wording import dollars, moment, shown
+from producers.cli import options as o
+from producers.cli.house import House, looking_house, working_house
+from producers.cli.live import ended, panel, standing
+from producers.cli.running import stage, to_the_end
+from producers.cli.voice import OK, Stop, Voice
+from producers.follow import Following
+from producers.staging import left
+from producers.view import NO_WORKER
+
+Document = dict[str, Any]
+
+
+def status(batch: o.AnyBatch = None, watch: o.Watch = False, json: o.Json = False, quiet: o.Quiet = False) -> int:
+    """Show a batch as it stands, or list all of them."""
+    voice = Voice(json=json, quiet=quiet)
+    try:
+        with looking_house(voice) as house:
+            if batch is None:
+                found = house.view.batches()
+                _list(found, voice)
+                voice.document({"batches": found})
+                return OK
+            return _one(batch, house, voice, watch=watch)
+    except Stop as stop:
+        if stop.code != "nothing_here" or batch is not None:
+            raise
+        voice.tell(stop.message)
+        voice.document({"batches": []})
+        return OK
+
+
+def pause(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> int:
+    """Let BATCH submit nothing more; edits that are at the API are fetched and stored."""
+    voice = Voice(json=json, quiet=quiet)
+    with looking_house(voice) as house:
+        _running(batch, house)
+        house.ledger.set_state(batch, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN,))
+        _told(house.view.batch(batch), voice)
+        return OK
+
+
+def resume(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> int:
+    """Let BATCH go on; uploads what is left of its local pictures. With the local stack it stays to the end."""
+    voice = Voice(json=json, quiet=quiet)
+    with looking_house(voice, to_work=True) as house:
+        agreed = _running(batch, house)
+        if house.stack is None or house.simulated == agreed.simulated:
+            if house.runs_here and house.stack is not None:
+                house.stack.add_worker()
+            return _go_on(agreed, house, voice)
+    if not agreed.simulated:
+        raise Stop(
+            "other_api",
+            "This batch was started on the real API, and no key is set here.",
+            "Set RETOUCH_API__KEYS (or BFL_API_KEY) as it was then.",
+        )
+    with working_house(voice, simulate=True) as house:
+        return _go_on(agreed, house, voice)
+
+
+def cancel(batch: o.BatchName, yes: o.Yes = False, json: o.Json = False, quiet: o.Quiet = False) -> int:
+    """End BATCH: nothing more is submitted; what is paid is fetched, and every other row ends as cancelled."""
+    voice = Voice(json=json, quiet=quiet)
+    with looking_house(voice) as house:
+        agreed = _running(batch, house)
+        if not yes:
+            found = house.view.batch(batch)
+            open_rows = found["rows"] - ended(found)
+            if not voice.confirm(f"Cancel {open_rows:,} of {found['rows']:,} rows of {batch}?"):
+                voice.note("Nothing was changed.")
+                voice.document(found)
+                return OK
+        only_from = (BatchState.OPEN, BatchState.PAUSED, BatchState.PLANNED)
+        house.ledger.set_state(batch, BatchState.CANCELLED, "", only_from=only_from)
+        house.hints.look(house.ledger.jobs_of(batch))
+        house.hints.finish(batch)
+        if house.runs_here and house.stack is not None and agreed.simulated == house.simulated:
+            house.stack.add_worker()  # it follows what is paid to the bucket and writes the report
+            with voice.screen() as screen:
+                Following(house.view, batch, screen, stop=house.broken).run()
+            house.check()
+        _told(house.view.batch(batch), voice)
+        return OK
+
+
+def _go_on(agreed: Batch, house: House, voice: Voice) -> int:
+    house.view.no_worker = NO_WORKER
+    house.ledger.set_state(agreed.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
+    house.hints.feed(agreed.id, agreed.groups)
+    if house.runs_here:
+        return to_the_end(agreed, house, voice)
+    progress = house.view.progress(agreed.id)
+    if progress is not None and left(agreed, progress):
+        stage(agreed, house, voice)
+    _told(house.view.batch(agreed.id), voice)
+    return OK
+
+
+def _running(batch: str, house: House) -> Batch:
+    """Return a batch that has not ended.
+
+    Raises:
+        UnknownBatch: nobody knows it.
+        Stop: it has ended.
+    """
+    agreed = house.view.agreed(batch)
+    progress = house.view.progress(batch)
+    if progress is None or progress.state in (BatchState.DONE, BatchState.CANCELLED):
+        state = progress.state if progress is not None else house.view.batch(batch)["state"]
+        remedy = f"`retouch report {batch}` shows what became of it."
+        raise Stop("ended", f"The batch {batch} is {state}: there is nothing to change.", remedy)
+    return agreed
+
+
+def _one(batch: str, house: House, voice: Voice, *, watch: bool) -> int:
+    if watch:
+        with voice.screen() as screen:
+            found = Following(house.view, batch, screen, stop=house.broken).run()
+        house.check()
+        if "models" in found:
+            voice.tell(as_text(found))
+        voice.document(found)
+        return exit_code(found)
+    found = house.view.batch(batch)
+    voice.tell(as_text(found) if "models" in found else panel(found))
+    voice.document(found)
+    return OK
+
+
+def _told(found: Document, voice: Voice) -> None:
+    voice.tell(f"{found['batch']}: {standing(found)}")
+    voice.document(found)
+
+
+def _list(found: list[Document], voice: Voice) -> None:
+    if not found:
+        voice.tell("There are no batches yet.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("batch", "state"):
+        table.add_column(title, no_wrap=True)
+    for title in ("ended", "rows", "spent"):
+        table.add_column(title, justify="right")
+    table.add_column("begun")
+    for each in found:
+        state = f"{each['state']} ({each['reason']})" if each["reason"] else str(each["state"])
+        table.add_row(
+            Text(shown(each["batch"])),
+            Text(state + (", SIMULATED" if each["simulated"] else "")),
+            f"{ended(each):,}",
+            f"{each['rows']:,}",
+            dollars(each["cost_usd"]),
+            moment(each["created_at"]),
+        )
+    voice.tell(table)

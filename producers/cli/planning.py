@@ -1,0 +1,169 @@
+"""`retouch plan`, and how a plan is shown by every command that makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from config.parts import catalogue_of
+from config.settings import Settings
+from jobs.models import Catalogue
+from jobs.outcome import usd
+from jobs.report.wording import counted, dollars, duration, shown
+from jobs.row import Row
+from producers.cli import options as o
+from producers.cli.asked import Asked, taking_asked
+from producers.cli.house import settings_of
+from producers.cli.voice import OK, USAGE, Stop, Voice
+from producers.plan import Plan, make_plan
+from producers.stack.storage import BUCKET
+
+Progress = Callable[[int], None]
+
+
+@taking_asked
+def plan(asked: Asked, json: o.Json = False, quiet: o.Quiet = False) -> int:
+    """Check every row of MANIFEST and show what would run, with its price. Nothing is started or bought."""
+    voice = Voice(json=json, quiet=quiet)
+    settings = settings_of(voice)
+    made = planned(asked, settings, catalogue_of(settings), voice)
+    if made.invalid and not asked.skip_invalid:
+        raise refused(made, document(made))
+    if not voice.json:
+        show(made, voice.out)
+    voice.document(document(made))
+    return OK if made.rows else USAGE
+
+
+def planned(
+    asked: Asked, settings: Settings, catalogue: Catalogue, voice: Voice, *, sink: Callable[[Row], None] | None = None
+) -> Plan:
+    """Make the plan; bad rows are shown, and `errors.csv` is written beside the batch's results.
+
+    Raises:
+        ManifestError: the manifest as a whole cannot be used.
+        Stop: no row can be used.
+    """
+    if settings.s3.bucket is None:  # the local store's, which need not run for a plan
+        settings = settings.model_copy(update={"s3": settings.s3.model_copy(update={"bucket": BUCKET})})
+    if not asked.manifest.is_file():
+        remedy = "Give the path of a CSV or JSON lines file."
+        raise Stop("manifest", f"There is no file {shown(str(asked.manifest))}.", remedy)
+    errors_csv = settings.out_dir / asked.batch_name() / "errors.csv"
+    errors_csv.unlink(missing_ok=True)
+    with _progress(voice) as on_progress:
+        made = make_plan(
+            asked.manifest,
+            asked.plan_options(settings),
+            catalogue,
+            errors_csv=errors_csv,
+            sink=sink,
+            on_progress=on_progress,
+        )
+    if made.invalid:
+        show_problems(made, voice)
+    if not made.rows:
+        why = f"None of the {counted(made.invalid, 'row')} can be used." if made.invalid else "There are no rows in it."
+        raise Stop("manifest", f"{shown(made.manifest)}: {why}", _where(made), document=document(made))
+    return made
+
+
+def refused(made: Plan, found: dict[str, Any]) -> Stop:
+    """Return why a manifest with bad rows starts nothing."""
+    message = f"{counted(made.invalid, 'row')} of {made.rows + made.invalid:,} cannot be used, so nothing was started."
+    return Stop("invalid_rows", message, f"{_where(made)} --skip-invalid leaves them out.".strip(), document=found)
+
+
+def show(made: Plan, console: Console) -> None:
+    """Show what would run."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("model")
+    for title in ("rows", "expected", "at most"):
+        table.add_column(title, justify="right")
+    for line in made.estimate.models:
+        table.add_row(Text(line.title), f"{line.rows:,}", dollars(usd(line.expected)), dollars(usd(line.at_most)))
+    estimate = made.estimate
+    table.add_section()
+    table.add_row("in all", f"{made.rows:,}", dollars(usd(estimate.expected)), dollars(usd(estimate.at_most)))
+    console.print(Text(shown(made.understood)))
+    console.print(table)
+    console.print(f"Takes about {duration(estimate.seconds)} with every slot free. {_ceiling(made)}")
+    if made.invalid:
+        left_out = f"{counted(made.invalid, 'row')} cannot be used and will be left out. {_where(made)}"
+        console.print(Text(left_out))
+
+
+def show_problems(made: Plan, voice: Voice) -> None:
+    """Show the first bad rows, on stderr."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("line", justify="right")
+    for title in ("column", "what is wrong", "what would be right"):
+        table.add_column(title, overflow="fold")
+    for problem in made.problems:
+        texts = (problem.column, problem.message, problem.remedy)
+        table.add_row(f"{problem.line:,}", *(Text(shown(text, 200)) for text in texts))
+    voice.err.print(table)
+    hidden = made.problem_count - len(made.problems)
+    if hidden > 0:
+        voice.err.print(Text(f"and {hidden:,} more"))
+
+
+def document(made: Plan) -> dict[str, Any]:
+    """Return the plan as `--json` prints it."""
+    estimate = made.estimate
+    return {
+        "manifest": made.manifest,
+        "name": made.name,
+        "understood": made.understood,
+        "rows": made.rows,
+        "invalid": made.invalid,
+        "problems": [
+            {"line": p.line, "column": p.column, "code": p.code, "message": p.message, "remedy": p.remedy}
+            for p in made.problems
+        ],
+        "problem_count": made.problem_count,
+        "errors_csv": str(made.errors_csv) if made.errors_csv else None,
+        "models": [
+            {
+                "model": line.model,
+                "title": line.title,
+                "rows": line.rows,
+                "expected_usd": usd(line.expected),
+                "at_most_usd": usd(line.at_most),
+            }
+            for line in estimate.models
+        ],
+        "expected_usd": usd(estimate.expected),
+        "at_most_usd": usd(estimate.at_most),
+        "allowance_usd": usd(estimate.allowance),
+        "ceiling_usd": usd(made.ceiling),
+        "seconds": round(estimate.seconds, 1),
+        "local": made.local,
+    }
+
+
+def _ceiling(made: Plan) -> str:
+    ceiling = dollars(usd(made.ceiling))
+    if made.ceiling < made.estimate.expected:
+        return f"It will pause at the ceiling of {ceiling}, before all rows are done."
+    return f"It never costs more than {ceiling}."
+
+
+def _where(made: Plan) -> str:
+    return f"All problems are in {made.errors_csv}." if made.errors_csv else ""
+
+
+@contextmanager
+def _progress(voice: Voice) -> Iterator[Progress | None]:
+    """Show how many rows have been checked, where somebody looks on."""
+    console = voice.err
+    if voice.quiet or not console.is_terminal:
+        yield None
+        return
+    with console.status("checking rows") as status:
+        yield lambda rows: status.update(f"checked {rows:,} rows")

@@ -1,0 +1,169 @@
+"""How the command line speaks: results on stdout, everything else on stderr, errors in two lines and never a traceback.
+
+With `--json` stdout carries exactly one JSON document, errors included: `{"error": {"code", "message", "remedy"}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from config.logs import Redactor
+from config.settings import SettingsError
+from jobs.errors import LedgerError, NotFound, RetouchError, StorageError
+from producers.cli.live import LineScreen, LiveScreen, NoScreen
+from producers.manifest.problems import ManifestError
+from producers.stack.errors import StackError
+from producers.view import UnknownBatch
+
+OK, SOME_DID_NOT, USAGE, UNREACHABLE, CEILING, A_PERSON, OUR_MISTAKE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+DEBUG = "RETOUCH_DEBUG"
+
+
+class Stop(Exception):
+    """A command ends here: with a code for scripts, what happened, what to do, and the exit code."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        remedy: str = "",
+        *,
+        exit_code: int = USAGE,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.remedy = remedy
+        self.exit_code = exit_code
+        self.document = dict(document or {})
+
+
+@dataclass(slots=True)
+class Voice:
+    """Speaks for one command. `json` puts one document on stdout; `quiet` leaves out what is only company."""
+
+    json: bool = False
+    quiet: bool = False
+
+    @property
+    def out(self) -> Console:
+        """Where results go that people read."""
+        return _console(sys.stderr if self.json else sys.stdout)
+
+    @property
+    def err(self) -> Console:
+        """Where everything else goes."""
+        return _console(sys.stderr)
+
+    @property
+    def at_terminal(self) -> bool:
+        """Whether a person can answer: input and the place of questions are a terminal."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def tell(self, text: object) -> None:
+        """Say a part of the result: to stdout, with `--json` to nobody."""
+        if not self.json:
+            self.out.print(Text(text) if isinstance(text, str) else text)
+
+    def note(self, text: str) -> None:
+        """Say what is good to know but no result; nothing with `--quiet`."""
+        if not self.quiet:
+            self.err.print(Text(text))
+
+    def warn(self, text: str) -> None:
+        """Say what a person has to know, whatever was asked for."""
+        self.err.print(Text(text, style="yellow"))
+
+    def document(self, found: Mapping[str, Any]) -> None:
+        """Write the one JSON document; nothing without `--json`."""
+        if self.json:
+            text = json.dumps(found, indent=2, ensure_ascii=False)
+            sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            sys.stdout.flush()
+
+    def screen(self) -> LiveScreen | LineScreen | NoScreen:
+        """Return where a batch is shown while it is followed."""
+        if self.quiet:
+            return NoScreen()
+        console = self.out
+        if console.is_terminal and not console.is_dumb_terminal:
+            return LiveScreen(console)
+        return LineScreen(self.note)
+
+    def confirm(self, question: str) -> bool:
+        """Ask y/N; no answer is no.
+
+        Raises:
+            Stop: nobody is there to answer.
+        """
+        if not self.at_terminal:
+            raise Stop("nobody_to_ask", "There is no terminal to ask at.", "Give --yes to go on without being asked.")
+        self.err.print(Text(f"{question} [y/N] "), end="")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def failed(self, stop: Stop) -> None:
+        """Say why a command ended: two lines on stderr, or the document."""
+        if self.json:
+            error = {"code": stop.code, "message": stop.message, "remedy": stop.remedy}
+            self.document({**stop.document, "error": error})
+        self.err.print(Text.assemble(("retouch: ", "bold red"), stop.message))
+        if stop.remedy:
+            self.err.print(Text(stop.remedy))
+
+
+def explained(error: BaseException) -> Stop:
+    """Return what a person is told about an error, and the exit code of the contract."""
+    match error:
+        case Stop():
+            return error
+        case KeyboardInterrupt() | typer.Abort():
+            return Stop("interrupted", "Interrupted.", exit_code=INTERRUPTED)
+        case SettingsError():
+            return Stop("settings", _sentence(str(error)), exit_code=USAGE)
+        case ManifestError():
+            place = f"line {error.line:,}: " if error.line is not None else ""
+            return Stop("manifest", place + error.message, error.remedy, exit_code=USAGE)
+        case UnknownBatch():
+            return Stop("unknown_batch", str(error), error.remedy, exit_code=USAGE)
+        case LedgerError():
+            return Stop("redis", str(error), "Check that Redis runs and RETOUCH_REDIS__URL.", exit_code=UNREACHABLE)
+        case NotFound():
+            return Stop("not_found", str(error), exit_code=USAGE)
+        case StorageError():
+            return Stop("storage", str(error), "Check RETOUCH_S3__* and the bucket's rights.", exit_code=UNREACHABLE)
+        case StackError():
+            return Stop("local_stack", _sentence(str(error)), exit_code=UNREACHABLE)
+        case RetouchError():
+            return Stop("retouch", str(error), exit_code=UNREACHABLE)
+        case OSError() if error.filename is not None:
+            return Stop("file", f"{error.filename}: {error.strerror}", "Check the path and its rights.")
+    what = Redactor(()).clean(f"{type(error).__name__}: {error}")[:300]
+    message = f"Something went wrong inside Retouch ({what})."
+    return Stop("internal", message, f"{DEBUG}=1 shows where.", exit_code=OUR_MISTAKE)
+
+
+def _console(stream: TextIO) -> Console:
+    """Return a console; into a file or a pipe, tables are as wide as they need to be."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 240
+    return console
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return bool(os.environ.get(DEBUG))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "`")) else f"{text}."

@@ -1,0 +1,343 @@
+"""Checks a raw row and makes it a row of the plan, or says everything that is wrong with it.
+
+All that is the same for the whole batch is worked out once, when the columns are known: a million rows follow. A
+row's problems are collected, not raised, so that one run of `plan` shows them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jobs.models import Catalogue
+from jobs.request import Request
+from jobs.row import Row
+from producers.manifest.asking import Asked, check_batch_wide, work_out
+from producers.manifest.columns import REFERENCES, understand
+from producers.manifest.inputs import Input, InputError, Inputs
+from producers.manifest.options import PlanOptions
+from producers.manifest.output import DEFAULT_OUTPUT, OPEN_EXTENSION, same_place, slug, unsafe
+from producers.manifest.problems import ManifestError, RowProblem, listed, problem, shown
+from producers.manifest.reading import RawRow
+from producers.manifest.seen import Seen
+from producers.manifest.spelling import hint
+from producers.manifest.template import Bound, EmptyValue, Template
+from producers.price import RowPrice, row_price
+
+MAX_PROMPT = 32_000
+"""Characters; the API takes up to 32,000 tokens (docs), and a token is a character at least."""
+MAX_ID = 512
+"""Characters."""
+
+_REMEMBERED = 4_096
+
+
+class RowChecker:
+    """Checks the rows of one manifest, in order: it remembers ids and output keys (50 MB at a million rows).
+
+    Args:
+        columns: the header of a CSV; empty for JSON lines, whose keys are learnt from the rows.
+        options: the batch-wide values.
+        catalogue: the models.
+        folder: where relative paths start.
+        name: the batch's name.
+
+    Raises:
+        ManifestError: what is wrong for every row: columns, templates, batch-wide values.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], options: PlanOptions, catalogue: Catalogue, *, folder: Path, name: str
+    ) -> None:
+        self._options = options
+        self._catalogue = catalogue
+        self._open_ended = not columns
+        check_batch_wide(options, catalogue)
+        prompt = options.prompt if options.prompt and options.prompt.strip() else None
+        self._prompt_source = Template.parse(prompt, "--prompt") if prompt else None
+        self._output_source = Template.parse(options.output or DEFAULT_OUTPUT, "--output")
+        if any("{" in part or "}" in part for part in self._output_source.literals):
+            raise ManifestError("--output holds braces that are meant", remedy="a key has no braces but {ext}")
+        self._constants = {"name": name, "ext": OPEN_EXTENSION}
+        self._inputs = Inputs(
+            folder=folder,
+            allow_local=options.allow_local,
+            buckets=options.buckets,
+            trusted_hosts=options.trusted_hosts,
+        )
+        self._ids = Seen()
+        self._outputs = Seen()
+        # Most rows of a batch ask for the same, and share references.
+        self._ask = lru_cache(maxsize=_REMEMBERED)(self._work_out)
+        self._price = lru_cache(maxsize=_REMEMBERED)(self._price_of)
+        self._learn(tuple(columns))
+
+    @property
+    def used(self) -> int:
+        """How many columns mean something to this batch."""
+        return len(self._used)
+
+    def check(self, raw: RawRow) -> Row | list[RowProblem]:
+        """Return the row of the plan, or everything that is wrong with it.
+
+        Raises:
+            ManifestError: a key of a JSON row is a near-miss of a known name.
+        """
+        found: list[RowProblem] = []
+        row = self._check(raw, found)
+        return row if row is not None else [replace(one, line=raw.line) for one in found]
+
+    def finish(self) -> None:
+        """Check, after the last row of JSON lines, that every name that was used was a key of some row.
+
+        Raises:
+            ManifestError: one was not.
+        """
+        for source, bound in ((self._prompt_source, self._prompt), (self._output_source, self._output)):
+            if source is not None and bound is not None and bound.missing:
+                name = bound.missing[0]
+                raise ManifestError(
+                    f"{source.about} uses {{{name}}}, and no row has such a key{hint(name, self._columns)}",
+                    remedy=f"the keys are: {listed(self._columns)}",
+                )
+        if self._open_ended:
+            self._check_group()
+            understand(self._columns, self._catalogue, self._options.data_columns)
+
+    def _learn(self, columns: tuple[str, ...]) -> None:
+        """Work out what the columns mean; again when a JSON row brings a new key."""
+        options, late = self._options, self._open_ended
+        data = options.data_columns & set(columns) if late else options.data_columns
+        self._meaning = meaning = understand(columns, self._catalogue, data)
+        self._columns = columns
+        self._where = {name: at for at, name in enumerate(columns)}
+        source = self._prompt_source
+        self._prompt: Bound | None = source.bind(self._where, open_ended=late) if source else None
+        # A key's own names come before columns: a product's `name` must not take the place of the batch's.
+        places = {**self._where, "id": len(columns), "row": len(columns) + 1}
+        self._output = self._output_source.bind(
+            places, constants=self._constants, filters={"slug": slug}, open_ended=late
+        )
+        self._open_places = self._output.fixed(OPEN_EXTENSION)
+        self._group = self._where.get(options.group) if options.group is not None else None
+        if not late:
+            self._check_table()
+        used = set(meaning.known) | {at for at in self._output.positions if at < len(columns)}
+        used |= self._prompt.positions if self._prompt else frozenset()
+        self._used = used | ({self._group} if self._group is not None else set())
+        self._ask.cache_clear()
+
+    def _check_table(self) -> None:
+        if self._meaning.image is None:
+            raise ManifestError(
+                f"the manifest has no column 'image'{hint('image', self._columns)}",
+                remedy=f"name the column with the pictures 'image'; the columns are: {listed(self._columns)}",
+                line=1,
+            )
+        if self._meaning.prompt is None and self._prompt is None:
+            raise ManifestError("there is no prompt", remedy="give --prompt, or a column 'prompt'")
+        self._check_group()
+        prefix = self._options.prefix
+        if self._output.lead.casefold().startswith(prefix.casefold()):
+            raise ManifestError(f"every output would lie under {prefix}, which is Retouch's own", remedy="give --name")
+
+    def _check_group(self) -> None:
+        if self._options.group is not None and self._group is None:
+            raise ManifestError(
+                f"there is no column '{self._options.group}' to group by{hint(self._options.group, self._columns)}",
+                remedy=f"the columns are: {listed(self._columns)}",
+            )
+
+    def _check(self, raw: RawRow, found: list[RowProblem]) -> Row | None:
+        cells = self._cells(raw, found)
+        if cells is None:
+            return None
+        inputs = self._find_inputs(cells, found)
+        asked = self._find_asked(cells, inputs, found)
+        prompt = self._find_prompt(cells, found)
+        id_, stem = self._find_id(cells, inputs, raw.line, found)
+        output = self._find_output(cells, stem, raw, asked, found)
+        if found or asked is None:
+            return None
+        price = self._price(asked.model.name, asked.side("width"), asked.side("height"), tuple(i.size for i in inputs))
+        uris = tuple(one.uri for one in inputs)
+        return Row(
+            number=raw.number,
+            id=id_,
+            group=cells[self._group].strip() if self._group is not None else "",
+            limit_group=asked.model.limit_group,
+            request=Request(
+                model=asked.model.name,
+                prompt=prompt,
+                inputs=uris,
+                params=asked.params,
+                pass_urls=self._options.pass_urls and all(uri.startswith("https://") for uri in uris),
+            ),
+            output=output,
+            expected=price.expected,
+            at_most=price.at_most,
+            cells=raw.cells,
+            sizes={one.uri: one.stamp for one in inputs if one.stamp is not None},
+        )
+
+    def _cells(self, raw: RawRow, found: list[RowProblem]) -> tuple[str, ...] | None:
+        """Return the row as texts in the order of the columns."""
+        cells = raw.cells
+        if isinstance(cells, tuple):
+            if len(cells) == len(self._columns):
+                return cells
+            message = f"the row has {len(cells)} cells and the header {len(self._columns)}"
+            many = len(cells) > len(self._columns)
+            right = "quote a cell that holds a delimiter" if many else "add the missing delimiters"
+            found.append(problem("", "row_cells", message, right))
+            return None
+        if not self._where.keys() >= cells.keys():
+            new = (*self._columns, *(key for key in cells if key not in self._where))
+            try:
+                self._learn(new)
+            except ManifestError as error:
+                raise ManifestError(error.message, remedy=error.remedy, line=raw.line, column=error.column) from None
+        for name, value in cells.items():
+            if isinstance(value, (dict, list)) and self._where[name] in self._used:
+                kind = "a list" if isinstance(value, list) else "an object"
+                found.append(problem(name, "value_nested", f"{name} is {kind}", "write a text, a number or true/false"))
+        return None if found else tuple(_as_text(cells.get(name)) for name in self._columns)
+
+    def _find_inputs(self, cells: tuple[str, ...], found: list[RowProblem]) -> list[Input]:
+        """Return the row's pictures in order; none if one of them is wrong."""
+        meaning, given = self._meaning, self._options.references
+        before = len(found)
+        name = meaning.columns[meaning.image] if meaning.image is not None else "image"
+        text = cells[meaning.image].strip() if meaning.image is not None else ""
+        inputs: list[Input] = []
+        if text:
+            self._add_input(text, name, inputs, found)
+        else:
+            found.append(problem(name, "image_missing", "the row names no picture", "name a file, s3:// or https://"))
+        gap = ""
+        for order, place in enumerate(meaning.references):
+            if place is None and order >= len(given):
+                gap = gap or REFERENCES[order][0]
+                continue
+            name = meaning.columns[place] if place is not None else REFERENCES[order][0]
+            text = cells[place].strip() if place is not None else ""
+            text = text or (given[order] if order < len(given) else "")
+            if not text:
+                gap = gap or name
+            elif gap:
+                found.append(problem(name, "reference_gap", f"{name} is given and {gap} is empty", f"fill {gap} first"))
+            else:
+                self._add_input(text, name, inputs, found)
+        return inputs if len(found) == before else []
+
+    def _add_input(self, text: str, column: str, inputs: list[Input], found: list[RowProblem]) -> None:
+        try:
+            inputs.append(self._inputs.find(text))
+        except InputError as error:
+            found.append(problem(column, error.code, str(error), error.remedy))
+
+    def _find_asked(self, cells: tuple[str, ...], inputs: list[Input], found: list[RowProblem]) -> Asked | None:
+        place = self._meaning.model
+        name = cells[place].strip() if place is not None else ""
+        asked, bad = self._ask(name, tuple([cells[at] for at, _ in self._meaning.fields]))
+        found.extend(bad)
+        if asked is not None and len(inputs) > asked.model.inputs:
+            limit = asked.model.inputs
+            message = f"{asked.model.title} takes {limit} pictures, and the row has {len(inputs)}"
+            right = f"leave out {len(inputs) - limit}, or use another model"
+            found.append(problem(REFERENCES[limit - 1][0], "references_too_many", message, right))
+        return asked
+
+    def _work_out(self, name: str, texts: tuple[str, ...]) -> tuple[Asked | None, tuple[RowProblem, ...]]:
+        fields = (field for _, field in self._meaning.fields)
+        return work_out(name, dict(zip(fields, texts, strict=True)), self._options, self._catalogue)
+
+    def _price_of(
+        self, model: str, width: int | None, height: int | None, sizes: tuple[tuple[int, int] | None, ...]
+    ) -> RowPrice:
+        return row_price(self._catalogue.models[model], sizes, width=width, height=height)
+
+    def _find_prompt(self, cells: tuple[str, ...], found: list[RowProblem]) -> str:
+        place = self._meaning.prompt
+        prompt = cells[place] if place is not None else ""
+        if not prompt.strip():
+            if self._prompt is None:
+                found.append(problem("prompt", "prompt_missing", "the row has no prompt", "fill it, or give --prompt"))
+                return ""
+            try:
+                prompt = self._prompt.render(cells)
+            except EmptyValue as empty:
+                message = f"{empty.column} is empty, and the prompt template uses it"
+                right = "fill it, or give the row a prompt of its own"
+                found.append(problem(empty.column, "value_missing", message, right))
+                return ""
+        if len(prompt) > MAX_PROMPT:
+            message = f"the prompt is {len(prompt):,} characters long"
+            found.append(problem("prompt", "prompt_too_long", message, f"{MAX_PROMPT:,} are allowed"))
+        return prompt
+
+    def _find_id(
+        self, cells: tuple[str, ...], inputs: list[Input], line: int, found: list[RowProblem]
+    ) -> tuple[str, str]:
+        """Return the row's id, and what stands for it in a key: a file name goes there without its ending."""
+        place = self._meaning.id
+        id_ = stem = cells[place].strip() if place is not None else ""
+        if not id_:
+            if not inputs:
+                return "", ""  # what is wrong with the picture has been said
+            id_ = inputs[0].name
+            stem = id_.rpartition(".")[0] or id_
+        if not id_:
+            found.append(problem("id", "id_missing", "the picture's address has no file name", "give the row an id"))
+            return "", ""
+        if not id_.isprintable() or len(id_) > MAX_ID:
+            what = f"is over {MAX_ID} characters long" if len(id_) > MAX_ID else "holds control characters"
+            found.append(problem("id", "id_unsafe", f"the id {shown(id_)} {what}", "use a shorter, plain id"))
+        first = self._ids.first(id_, line)
+        if first is not None:
+            message = f"the id {shown(id_)} stands on line {first:,} already"
+            found.append(problem("id", "id_duplicate", message, "give each row an id of its own"))
+        return id_, stem
+
+    def _find_output(
+        self, cells: tuple[str, ...], stem: str, raw: RawRow, asked: Asked | None, found: list[RowProblem]
+    ) -> str:
+        place = self._meaning.output
+        key = cells[place].strip() if place is not None else ""
+        literal = bool(key)
+        if not literal and not stem:
+            return ""  # the row has no id, which has been said
+        if not literal:
+            try:
+                key = self._output.render((*cells, stem, str(raw.number)), fold=False)
+            except EmptyValue as empty:
+                message = f"{empty.column} is empty, and the output template uses it"
+                right = "fill it, or give the row an output of its own"
+                found.append(problem(empty.column, "value_missing", message, right))
+                return ""
+        why = unsafe(key, self._options.prefix)
+        if not literal and key.count(OPEN_EXTENSION) != self._open_places:
+            why = "takes {ext} from a cell"
+        if why:
+            right = "write a plain path such as autumn/chair.{ext}, or use {column|slug} in --output"
+            found.append(problem("output", "output_unsafe", f"the output key {shown(key)} {why}", right))
+        elif asked is not None and not any(one.code == "id_duplicate" for one in found):
+            first = self._outputs.first(same_place(key, asked.extension), raw.line)
+            if first is not None:
+                message = f"the output key {shown(key)} is that of line {first:,} already"
+                right = "two keys may not differ in case or accents alone; change the id, or use --output"
+                found.append(problem("output", "output_duplicate", message, right))
+        return key
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

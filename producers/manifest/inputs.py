@@ -1,0 +1,154 @@
+"""Finds the pictures that a row names: a file of this machine, an object in an allowed bucket, or a web address.
+
+Only local files are opened here, and of these only the header. What lies behind `s3://` and `https://` is looked
+at by the worker that fetches it, under its own rules: a plan must not make a million requests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Set
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from jobs.pictures import PictureError, inspect
+from producers.manifest.problems import listed, shown
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://|(data|file|javascript|mailto|blob|about):", re.IGNORECASE)
+_NO_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029<>\"]")
+_REMEMBERED = 4_096
+"""Files whose header is not read again: references are the same for many rows."""
+
+
+class Input(NamedTuple):
+    """A picture: its URI, and for local files its size in pixels and (bytes, mtime in ns)."""
+
+    uri: str
+    name: str
+    """The file name without folders; empty where the place has none."""
+    size: tuple[int, int] | None = None
+    stamp: tuple[int, int] | None = None
+
+
+class InputError(ValueError):
+    """A picture cannot be used as it is named."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.remedy = remedy
+
+
+class Inputs:
+    """Reads the image cells of one batch.
+
+    Args:
+        folder: where relative paths start: the manifest's folder.
+        allow_local: paths are for the command line; an uploaded manifest may not name files of a server.
+        buckets: buckets that `s3://` may name.
+        trusted_hosts: `host` or `host:port` where plain http is allowed.
+    """
+
+    def __init__(self, *, folder: Path, allow_local: bool, buckets: Set[str], trusted_hosts: Set[str]) -> None:
+        self._folder = str(folder)
+        self._allow_local = allow_local
+        self._buckets = buckets
+        self._trusted = trusted_hosts
+        self._opened = lru_cache(maxsize=_REMEMBERED)(_open)
+
+    def find(self, text: str) -> Input:
+        """Return the picture that a cell names.
+
+        Raises:
+            InputError: with a reason code, what is wrong, and what would be right.
+        """
+        if text.startswith("s3://"):
+            return self._object(text)
+        if text.startswith(("https://", "http://")):
+            return self._address(text)
+        scheme = _SCHEME.match(text)
+        if scheme is not None:
+            name = (scheme[1] or scheme[2]).lower()
+            right = "write it in lower case" if name in ("s3", "https", "http") else _REMEDY
+            raise InputError("url_refused", f"{name}: is no place that pictures are taken from", right)
+        if not self._allow_local:
+            raise InputError(
+                "local_refused",
+                f"{shown(text)} is a path, and files of this machine are for the command line only",
+                "name an s3:// object or an https:// address",
+            )
+        return self._opened(os.path.join(self._folder, text), text)  # noqa: PTH118 - Path would cost more than the rest
+
+    def _object(self, text: str) -> Input:
+        bucket, _, key = text[5:].partition("/")
+        if not bucket or not key or key.endswith("/"):
+            raise InputError("image_not_found", f"{shown(text)} names no object", "write s3://bucket/key")
+        if bucket not in self._buckets:
+            allowed = listed(sorted(self._buckets)) or "none"
+            raise InputError(
+                "bucket_refused",
+                f"the bucket {shown(bucket)} is not among those that may be read ({allowed})",
+                "add it to RETOUCH_S3__INPUT_BUCKETS",
+            )
+        if not key.isprintable():
+            raise InputError("image_not_found", f"{shown(text)} holds control characters", "check the key")
+        return Input(text, key.rpartition("/")[2])
+
+    def _address(self, text: str) -> Input:
+        safe = shown(text.partition("?")[0])  # what follows may be a signature
+        if _NO_URL.search(text):
+            raise InputError("url_refused", f"{safe} holds spaces or signs that no address has", "write a space as %20")
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise InputError("url_refused", f"{safe} is not a web address", "check it") from None
+        if not host:
+            raise InputError("url_refused", f"{safe} has no host", "write https://host/picture.jpg")
+        if "@" in parts.netloc:
+            raise InputError("url_refused", "the address holds a user name or password", "use a signed address instead")
+        trusted = host in self._trusted or f"{host}:{port or (443 if parts.scheme == 'https' else 80)}" in self._trusted
+        if parts.scheme == "http" and not trusted:
+            raise InputError("url_refused", f"{safe} is not https", "use https://")
+        if port not in (None, 443) and not trusted:
+            raise InputError("url_refused", f"{safe} is on port {port}", "only port 443 is fetched from")
+        return Input(text, unquote(parts.path.rpartition("/")[2]))
+
+
+_REMEDY = "name a file, an s3:// object or an https:// address"
+
+
+def _open(path: str, text: str) -> Input:
+    try:
+        real = os.path.realpath(path, strict=True)
+        # Asked before it is opened: opening a pipe would wait for ever.
+        if not stat.S_ISREG(os.stat(real).st_mode):  # noqa: PTH116 - `real` stays a text
+            raise InputError("image_unreadable", f"{shown(text)} is not a file", "name a picture, not a folder")
+        with open(real, "rb") as file:  # noqa: PTH123 - `real` stays a text
+            picture = inspect(file)
+            found = os.fstat(file.fileno())
+    except FileNotFoundError:
+        raise InputError("image_not_found", f"there is no file {shown(text, 120)}", _path_hint(text)) from None
+    except PictureError as error:
+        raise InputError(error.code, f"{shown(text)}: {error}", "use a JPEG, PNG or WebP file") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError("image_unreadable", f"{shown(text, 120)} cannot be read ({why})", "check the file") from None
+    return Input(
+        Path(real).as_uri(),
+        os.path.basename(path),  # noqa: PTH119 - the name as the row gives it, not where a link leads
+        (picture.width, picture.height),
+        (found.st_size, found.st_mtime_ns),
+    )
+
+
+def _path_hint(text: str) -> str:
+    if "\\" in text:
+        return f"write folders with slashes: {text.replace(chr(92), '/')[:80]}"
+    return "paths start at the manifest's folder; check the name, its case and its accents"

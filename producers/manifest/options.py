@@ -1,0 +1,35 @@
+"""What a user says about a whole batch, beside the manifest: the flags of `plan`, `run` and `submit`, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """Batch-wide values fill empty cells; a cell always wins. Money in micro-dollars.
+
+    Local `references` are relative to the manifest, as its cells are; the command line makes them absolute.
+    """
+
+    prompt: str | None = None
+    """A template; a `prompt` cell is taken literally instead."""
+    model: str | None = None
+    name: str | None = None
+    output: str | None = None
+    """A template for output keys; an `output` cell is taken literally instead."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+    pass_urls: bool = False
+    """Hand `https://` inputs to the API, where a row has no others."""
+    group: str | None = None
+    """The column that says which rows belong together."""
+    data_columns: Set[str] = frozenset()
+    buckets: Set[str] = frozenset()
+    trusted_hosts: Set[str] = frozenset()
+    prefix: str = "retouch/"
+    allow_local: bool = True
+    allowance: int | None = None
+    """What resubmitting doubts may cost; None: 1 % of the estimate, within bounds; 0: never."""
+    ceiling: int | None = None

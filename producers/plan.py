@@ -1,0 +1,117 @@
+"""Makes the plan of a manifest: every row checked and priced, in one pass over a stream.
+
+Nothing is bought, staged or enqueued here. Accepted rows go to the caller's `sink` as they come, so a plan of a
+million rows holds only its counts and the first problems; the rest of the problems is in `errors.csv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.batch import Table
+from jobs.models import Catalogue
+from jobs.row import Row
+from producers.manifest.checking import RowChecker
+from producers.manifest.options import PlanOptions
+from producers.manifest.output import batch_name
+from producers.manifest.problems import ErrorsFile, ManifestError, RowProblem
+from producers.manifest.reading import BrokenRow, open_manifest
+from producers.price import Estimate, Tally
+
+__all__ = ["ManifestError", "Plan", "PlanOptions", "RowProblem", "make_plan"]
+
+SHOWN_PROBLEMS = 50
+_PROGRESS_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What would run, and what is wrong. Money in micro-dollars.
+
+    `rows` are the accepted ones, `groups` counts them by limit group; `invalid` rows have `problems`, of which the
+    first are here and all are in `errors_csv` (None where there are none).
+    """
+
+    manifest: str
+    name: str
+    table: Table
+    understood: str
+    rows: int
+    groups: Mapping[str, int]
+    invalid: int
+    problems: tuple[RowProblem, ...]
+    problem_count: int
+    errors_csv: Path | None
+    estimate: Estimate
+    local: bool
+    """Some inputs lie on this machine and must be staged."""
+    ceiling: int
+    """What the batch may cost: --max-cost, else the most that the estimate allows."""
+
+
+def make_plan(
+    path: Path,
+    options: PlanOptions,
+    catalogue: Catalogue,
+    *,
+    errors_csv: Path,
+    sink: Callable[[Row], object] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Plan:
+    """Return the plan of the manifest at `path`.
+
+    Args:
+        path: the manifest.
+        options: the batch-wide values.
+        catalogue: the models, their limits and prices.
+        errors_csv: where to write the problems; written only if there are any.
+        sink: gets each accepted row, in order.
+        on_progress: told the number of rows read so far, now and then.
+
+    Raises:
+        ManifestError: the manifest as a whole cannot be used; nothing was written then.
+    """
+    manifest = open_manifest(path)
+    name = batch_name(path, options.name)
+    folder = path.absolute().parent
+    checker = RowChecker(manifest.table.columns, options, catalogue, folder=folder, name=name)
+    tally = Tally(catalogue)
+    first: list[RowProblem] = []
+    accepted = invalid = count = 0
+    local = False
+    with ErrorsFile(errors_csv) as errors:
+        for raw in manifest.rows():
+            found = [raw.problem] if isinstance(raw, BrokenRow) else checker.check(raw)
+            if isinstance(found, Row):
+                accepted += 1
+                local = local or bool(found.sizes)
+                tally.add(found)
+                if sink is not None:
+                    sink(found)
+            else:
+                invalid += 1
+                count += len(found)
+                first.extend(found[: SHOWN_PROBLEMS - len(first)])
+                for problem in found:
+                    errors.write(problem)
+            if on_progress is not None and raw.number % _PROGRESS_ROWS == 0:
+                on_progress(raw.number)
+        checker.finish()
+    estimate = tally.estimate(options.allowance)
+    return Plan(
+        manifest=str(path),
+        name=name,
+        table=manifest.table,
+        understood=manifest.understood(checker.used),
+        rows=accepted,
+        groups=tally.groups,
+        invalid=invalid,
+        problems=tuple(first),
+        problem_count=count,
+        errors_csv=errors_csv if count else None,
+        estimate=estimate,
+        local=local,
+        ceiling=options.ceiling if options.ceiling is not None else estimate.at_most,
+    )

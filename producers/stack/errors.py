@@ -1,0 +1,5 @@
+"""What can go wrong with the local stack."""
+
+
+class StackError(RuntimeError):
+    """A part of the local stack is missing, did not start or has given up; the message says what to do."""

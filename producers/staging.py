@@ -1,0 +1,178 @@
+"""Brings a batch's local pictures into the bucket, so that workers on any machine can read them.
+
+A picture lies under the hash of its bytes, so it is uploaded once however often it is named, and going on after a
+break costs one HEAD a picture. A file that is not as the plan saw it is never uploaded: its row keeps its `file://`
+URI, which ends it as `image_changed`. An edit of another picture is never bought.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from urllib.parse import unquote, urlsplit
+
+from jobs.batch import Batch, BatchState, Progress
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
+from jobs.ledger.port import Ledger
+from jobs.pictures import PictureError, extension, inspect, media_type
+from jobs.row import Row
+from producers.messages import Hints
+
+AHEAD = 2_000
+"""Rows that may be staged before they are fed; more would fill the bucket for a batch that may be cancelled."""
+UPLOADS = 8
+ENDED = frozenset({BatchState.DONE, BatchState.CANCELLED})
+_REMEMBERED = 10_000
+"""Pictures whose place is remembered, so that one that many rows name is hashed once."""
+_LOOK_S = 0.5
+
+FileSeen = tuple[str, int, int]
+"""URI, bytes, modification time in ns: what the plan knows of a local picture."""
+
+
+def left(batch: Batch, progress: Progress) -> int:
+    """Return how many rows are still to be staged."""
+    return sum(max(rows - progress.staged.get(group, 0), 0) for group, rows in batch.groups.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    group: str
+    number: int
+
+
+class Staging:
+    """Stages what is left of one batch. Several at once do no harm: they write the same bytes to the same keys."""
+
+    def __init__(self, batch: Batch, *, bucket: Bucket, layout: Layout, ledger: Ledger, hints: Hints) -> None:
+        self._batch = batch
+        self._bucket = bucket
+        self._layout = layout
+        self._ledger = ledger
+        self._hints = hints
+        self._places: OrderedDict[FileSeen, str] = OrderedDict()
+
+    def run(self, stop: Event, on_progress: Callable[[int], None] = lambda _: None) -> bool:
+        """Stage until nothing is left, the batch ends, or `stop` is set; True if nothing is left.
+
+        When it stops early for any reason, the batch is paused with reason `staging` (unless it ended).
+
+        Args:
+            stop: looked at between chunks and while waiting for the feed.
+            on_progress: told how many rows are left, after each chunk.
+
+        Raises:
+            StorageError: an upload failed.
+            LedgerError: the mark could not be raised.
+        """
+        done = False
+        try:
+            done = self._run(stop, on_progress)
+        finally:
+            if not done:
+                self._ledger.set_state(self._batch.id, BatchState.PAUSED, "staging", only_from=(BatchState.OPEN,))
+        return done
+
+    def _run(self, stop: Event, on_progress: Callable[[int], None]) -> bool:
+        with ThreadPoolExecutor(UPLOADS, thread_name_prefix="staging") as pool:
+            while True:
+                found = self._ledger.batch(self._batch.id)
+                if found is None or found[1].state in ENDED:
+                    return True
+                progress = found[1]
+                rows_left = left(self._batch, progress)
+                on_progress(rows_left)
+                if not rows_left:
+                    return True
+                if stop.is_set():
+                    return False
+                chunk = self._next(progress)
+                if chunk is None:
+                    stop.wait(_LOOK_S)
+                else:
+                    self._stage(chunk, pool)
+
+    def _next(self, progress: Progress) -> _Chunk | None:
+        """Return the chunk that the feed will want first, or None while it has enough of everything."""
+        ahead = {
+            group: progress.staged.get(group, 0) - progress.cursors.get(group, 0)
+            for group, rows in self._batch.groups.items()
+            if progress.staged.get(group, 0) < rows
+        }
+        group = min(ahead, key=lambda name: ahead[name])
+        if ahead[group] >= AHEAD:
+            return None
+        return _Chunk(group, progress.staged.get(group, 0) // self._batch.chunk_rows)
+
+    def _stage(self, chunk: _Chunk, pool: ThreadPoolExecutor) -> None:
+        batch = self._batch
+        source = self._layout.plan(batch.id, batch.round, chunk.group, chunk.number)
+        # Not splitlines(): a cell may hold one of the line ends that only Python knows.
+        lines = self._bucket.get(source).decode().split("\n")
+        rows = [Row.from_line(line) for line in lines if line]
+        wanted = dict.fromkeys(seen for row in rows for seen in _local(row))
+        new = [seen for seen in wanted if seen not in self._places]
+        for seen, place in zip(new, pool.map(self._upload, new), strict=True):
+            self._places[seen] = place
+        text = "".join(f"{_moved(row, self._places).as_line()}\n" for row in rows)
+        while len(self._places) > _REMEMBERED:
+            self._places.popitem(last=False)
+        target = self._layout.staged_plan(batch.id, batch.round, chunk.group, chunk.number)
+        self._bucket.put(target, text.encode("utf-8", "backslashreplace"), content_type="application/x-ndjson")
+        mark = min(chunk.number * batch.chunk_rows + len(rows), batch.groups[chunk.group])
+        self._ledger.stage(batch.id, chunk.group, mark)
+        self._hints.feed(batch.id, [chunk.group])
+
+    def _upload(self, seen: FileSeen) -> str:
+        """Return the `s3://` URI of a picture that is as the plan saw it, else its own `file://` URI."""
+        uri = seen[0]
+        data = _read_unchanged(seen)
+        if data is None:
+            return uri
+        try:
+            picture = inspect(data)
+        except PictureError:
+            return uri
+        key = self._layout.staged(hashlib.sha256(data).hexdigest(), extension(picture.format))
+        head = self._bucket.head(key)
+        if head is None or head.bytes != len(data):
+            self._bucket.put(key, data, content_type=media_type(picture.format))
+        return self._layout.uri(self._bucket.name, key)
+
+
+def path_of(uri: str) -> Path:
+    """Return the path that a `file://` URI names."""
+    return Path(unquote(urlsplit(uri).path))
+
+
+def _local(row: Row) -> Iterator[FileSeen]:
+    for uri in row.request.inputs:
+        if uri.startswith("file://"):
+            size, mtime = row.sizes.get(uri, (-1, -1))
+            yield uri, size, mtime
+
+
+def _read_unchanged(seen: FileSeen) -> bytes | None:
+    uri, size, mtime = seen
+    try:
+        with path_of(uri).open("rb") as file:
+            data = file.read()
+            now = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return data if (len(data), now.st_mtime_ns) == (size, mtime) else None
+
+
+def _moved(row: Row, places: Mapping[FileSeen, str]) -> Row:
+    if not row.local:
+        return row
+    by_uri = {seen[0]: places[seen] for seen in _local(row)}
+    inputs = tuple(by_uri.get(uri, uri) for uri in row.request.inputs)
+    return replace(row, request=replace(row.request, inputs=inputs))

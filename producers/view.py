@@ -1,0 +1,207 @@
+"""The batch document for any batch: live from the ledger, or from the bucket once the batch has ended.
+
+What the ledger counts and what `summary.json` adds up have the same keys, so a script need not know which of the
+two it reads. `live` and `warnings` are there for a batch that still runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobs.batch import Batch, BatchState, Progress, document
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
+from jobs.errors import NotFound, RetouchError
+from jobs.job import FINAL
+from jobs.ledger.port import Ledger
+from jobs.models import Catalogue
+
+NO_WORKER = "No worker has been seen for 60 s: start one with `retouch worker`."
+LATEST = 20
+_KEYS_LISTED = 100_000
+"""Keys looked through for the names of batches, at most."""
+_STAMP = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}$")
+
+Document = dict[str, Any]
+
+
+class UnknownBatch(RetouchError):
+    """There is no batch of this name."""
+
+    def __init__(self, batch: str, nearest: Iterable[str]) -> None:
+        self.nearest = tuple(nearest)
+        super().__init__(f"There is no batch {batch!r}.")
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        if self.nearest:
+            return f"Did you mean {', '.join(self.nearest)}?"
+        return "`retouch status` lists the batches that there are."
+
+
+class View:
+    """Reads batches. Every method raises LedgerError or StorageError where the records cannot be reached."""
+
+    def __init__(
+        self, ledger: Ledger, bucket: Bucket, layout: Layout, catalogue: Catalogue, *, no_worker: str = NO_WORKER
+    ) -> None:
+        self._ledger = ledger
+        self._bucket = bucket
+        self._layout = layout
+        self._catalogue = catalogue
+        self.no_worker = no_worker
+        """What is said when no worker has been seen."""
+
+    def agreed(self, batch: str) -> Batch:
+        """Return what was agreed about a batch.
+
+        Raises:
+            UnknownBatch: nobody knows it.
+        """
+        found = self._ledger.batch(batch)
+        if found is not None:
+            return found[0]
+        text = self._read(batch, "batch.json")
+        if text is None:
+            raise UnknownBatch(batch, self._nearest(batch))
+        return Batch.from_json(text)
+
+    def progress(self, batch: str) -> Progress | None:
+        """Return what the ledger counts of a batch, None where it does not hold it."""
+        found = self._ledger.batch(batch)
+        return None if found is None else found[1]
+
+    def summary(self, batch: str) -> Document | None:
+        """Return `summary.json` of a batch, None until it is written."""
+        text = self._read(batch, "summary.json")
+        return None if text is None else json.loads(text)
+
+    def batch(self, batch: str) -> Document:
+        """Return the document of a batch.
+
+        Raises:
+            UnknownBatch: nobody knows it; the nearest names are in the error.
+        """
+        found = self._ledger.batch(batch)
+        if found is None or found[1].state in (BatchState.DONE, BatchState.CANCELLED):
+            summary = self.summary(batch)
+            if summary is not None:
+                return {**summary, "warnings": []}
+        if found is None:
+            agreed = self.agreed(batch)
+            never = Progress(state=BatchState.PLANNED, cursors={}, staged={}, hot={}, counts={})
+            lost = "The ledger does not hold this batch: it was never opened, or Redis was emptied."
+            return {**document(agreed, never), "warnings": [lost]}
+        return self.document(*found)
+
+    def workers(self) -> int:
+        """Return how many worker processes were seen in the last minute."""
+        return len(self._ledger.workers())
+
+    def document(
+        self, batch: Batch, progress: Progress, *, workers: int | None = None, uploading: bool = False
+    ) -> Document:
+        """Return the document of a batch that the ledger holds, with what only the living have.
+
+        The pace is the mean over the time that the batch has been there. `workers` is given by who knows it already,
+        `uploading` by who brings the batch's local pictures.
+        """
+        found = document(batch, progress, self._report(batch.id))
+        if progress.state in (BatchState.DONE, BatchState.CANCELLED):
+            return {**found, "warnings": []}
+        seen = self.workers() if workers is None else workers
+        seconds = self._ledger.now() - batch.created_at
+        stored = found["counts"]["stored"]
+        pace = stored * 60 / seconds if stored and seconds > 1 else None
+        used, size = self._slots(batch)
+        live = {
+            "slots_used": used,
+            "slots": size,
+            "workers": seen,
+            "images_per_minute": round(pace, 1) if pace else None,
+            "eta_s": eta(found, pace),
+        }
+        return {**found, "live": live, "warnings": self._warnings(batch, progress, seen, uploading=uploading)}
+
+    def _warnings(self, batch: Batch, progress: Progress, workers: int, *, uploading: bool) -> list[str]:
+        """Return what a person should know about a batch that has not ended, as whole sentences."""
+        found = []
+        if progress.state == BatchState.OPEN and not workers:
+            found.append(self.no_worker)
+        if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
+            found.append(
+                "All pictures uploaded so far are done and more are to come: if no command is uploading them,"
+                f" run `retouch resume {batch.id}` where they lie."
+            )
+        return found
+
+    def _slots(self, batch: Batch) -> tuple[int, int]:
+        """Return the slots taken and all there are, of the outermost groups that the batch uses."""
+        used, known = self._ledger.slots_used(), self._catalogue.groups
+        outer = {self._catalogue.lineage(group)[-1].name for group in batch.groups if group in known}
+        return sum(used.get(name, 0) for name in outer), sum(known[name].size for name in outer)
+
+    def batches(self) -> list[Document]:
+        """Return the documents of the batches that the ledger holds and of the bucket's latest, newest first."""
+        held = list(self._ledger.batches())
+        ended = [batch for batch in self.stored()[:LATEST] if batch not in held]
+        return [self.batch(batch) for batch in sorted({*held, *ended}, key=_when, reverse=True)]
+
+    def stored(self) -> list[str]:
+        """Return the names of the batches in the bucket, newest first."""
+        prefix = self._layout.prefix + "batches/"
+        heads = self._bucket.keys(prefix, limit=_KEYS_LISTED)
+        names = {head.key[len(prefix) :].partition("/")[0] for head in heads if head.key.endswith("/batch.json")}
+        return sorted(names, key=_when, reverse=True)
+
+    def report_key(self, batch: str) -> str:
+        """Return the key of a batch's page."""
+        return self._layout.batch(batch, "report.html")
+
+    def _report(self, batch: str) -> str:
+        return self._layout.uri(self._bucket.name, self.report_key(batch))
+
+    def _read(self, batch: str, name: str) -> str | None:
+        if not _plain(batch):
+            return None
+        try:
+            return self._bucket.get(self._layout.batch(batch, name)).decode()
+        except NotFound:
+            return None
+
+    def _nearest(self, batch: str) -> list[str]:
+        known = list(dict.fromkeys([*self._ledger.batches(), *self.stored()]))
+        begins = [name for name in known if batch and name.startswith(batch)]
+        return (begins + difflib.get_close_matches(batch, known, n=5, cutoff=0.4))[:5]
+
+
+def eta(found: Mapping[str, Any], per_minute: float | None) -> float | None:
+    """Return the seconds that the rows left will take at this pace, None where nobody can know."""
+    if not per_minute:
+        return None
+    counts = found["counts"]
+    rows = found["rows"] - sum(counts[state] for state in FINAL) - found["held"]
+    return round(float(rows) * 60 / per_minute, 1)
+
+
+def _starved(batch: Batch, progress: Progress) -> bool:
+    if not batch.local or progress.live:
+        return False
+    return all(progress.cursors.get(group, 0) >= progress.staged.get(group, 0) for group in batch.groups) and any(
+        progress.staged.get(group, 0) < rows for group, rows in batch.groups.items()
+    )
+
+
+def _when(batch: str) -> tuple[str, str]:
+    stamp = _STAMP.search(batch)
+    return (stamp.group(1) if stamp else "", batch)
+
+
+def _plain(batch: str) -> bool:
+    """Whether this can be a batch's name: it becomes part of a key."""
+    return re.fullmatch(r"[A-Za-z0-9-]{1,100}", batch) is not None

@@ -1,0 +1,56 @@
+"""What a test may ask of the simulator and tell it, under `/admin/` of the main port.
+
+None of this exists at the real API. The ledger never shows a key, only the first 8 digits of its sha256.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from simulator import answers
+from simulator.faults import changed
+from simulator.ledger import entry, summary
+from simulator.service import Service
+
+
+async def administer(service: Service, request: web.BaseRequest) -> web.Response:
+    """Answer a request under `/admin/`.
+
+    `GET ledger` (all tasks and the totals; `?summary=1` for the totals alone), `POST faults` (a JSON object of
+    figures to change), `POST pause` (`{"paused": true|false}`: every API answer is a 503 meanwhile),
+    `POST credits` (`{"credits": n}`, for every key).
+    """
+    now = service.clock()
+    match request.method, request.path:
+        case "GET", "/admin/ledger":
+            totals = summary(service.tasks.values(), service.accounts.by_key.values(), service.counts, now)
+            if request.query.get("summary") in ("1", "true"):
+                return answers.json_answer(totals)
+            return answers.json_answer({**totals, "entries": [entry(t, now) for t in service.tasks.values()]})
+        case "POST", "/admin/faults" | "/admin/pause" | "/admin/credits":
+            try:
+                return answers.json_answer(_told(service, request.path, await request.content.read()))
+            except ValueError as error:
+                return answers.detail(422, str(error))
+        case _:
+            return answers.detail(404, "Not Found")
+
+
+def _told(service: Service, path: str, raw: bytes) -> dict[str, Any]:
+    given = json.loads(raw or b"{}")
+    if not isinstance(given, dict):
+        raise ValueError("send a JSON object")  # noqa: TRY004 - it is the sender's value
+    if path == "/admin/faults":
+        service.faults = changed(service.faults, given)
+        return {"faults": {name: getattr(service.faults, name) for name in given}}
+    if path == "/admin/pause":
+        service.paused = bool(given.get("paused", True))
+        return {"paused": service.paused}
+    amount = given.get("credits")
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        raise ValueError('send {"credits": a number}')  # noqa: TRY004 - as above
+    service.accounts.top_up(float(amount))
+    return {"credits": float(amount)}

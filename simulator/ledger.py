@@ -1,0 +1,135 @@
+"""The simulator's own record of what it accepted and charged, and its counts.
+
+A line is on the disk before the POST is answered, so a crash of anybody leaves an independent account; lines
+that arrive together share one fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simulator.accounts import Account
+from simulator.tasks import Status, Task
+
+
+class LedgerFile:
+    """Appends JSON lines; `append` returns when the line is safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        self._lock = asyncio.Lock()
+        self._waiting: list[bytes] = []
+        self._added = 0
+        self._safe = 0
+
+    async def append(self, entry: dict[str, Any]) -> None:
+        """Write `entry` and wait until it is on the disk."""
+        self._waiting.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        self._added += 1
+        mine = self._added
+        async with self._lock:
+            if self._safe >= mine:
+                return
+            lines, self._waiting = self._waiting, []
+            upto = self._added
+            await asyncio.to_thread(self._write, b"".join(lines))
+            self._safe = upto
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has been seen, beside the tasks."""
+
+    posts: int = 0
+    polls: int = 0
+    wrong_host_polls: int = 0
+    downloads: int = 0
+    key_leaks: int = 0
+    """Requests to the delivery host that carried a key."""
+    faults: Counter[str] = field(default_factory=Counter)
+    answers: Counter[int] = field(default_factory=Counter)
+    """HTTP statuses of POSTs that were answered at all."""
+
+
+def entry(task: Task, now: float) -> dict[str, Any]:
+    """Return a task as the ledger shows it. It stays there after the API would have forgotten it."""
+    ended = now >= task.timeline.ends_at and task.ending.status is not None
+    status = task.ending.status if ended else task.status(now)
+    return {
+        "id": task.id,
+        "n": task.number,
+        "key": task.account.id,
+        "model": task.model.name,
+        "content": task.content,
+        "charged": task.charged,
+        "accepted_at": task.timeline.accepted_at,
+        "ended_at": task.timeline.ends_at if ended else None,
+        "status": (status or Status.PENDING).value,
+        "result_sha256": task.result_sha256,
+        "polls": task.polls,
+        "downloads": task.downloads,
+    }
+
+
+def summary(tasks: Iterable[Task], accounts: Iterable[Account], counts: Counts, now: float) -> dict[str, Any]:
+    """Return the totals; `repeated` counts the tasks that asked for an edit asked for before."""
+    statuses: Counter[str] = Counter()
+    contents: Counter[str] = Counter()
+    not_delivered = 0
+    for task in tasks:
+        shown = entry(task, now)["status"]
+        statuses[shown] += 1
+        contents[task.content] += 1
+        not_delivered += shown == Status.READY and task.downloads == 0
+    keys: dict[str, Any] = {}
+    charges: list[float] = []
+    over_limit = 0
+    for account in accounts:
+        account.free(now)
+        charges.append(account.charged)
+        over_limit += account.over_limit
+        keys[account.id] = {
+            "charged": _money(account.charged),
+            "credits": _money(account.credits),
+            "in_flight": {name: places for name, places in account.in_flight.items() if places},
+            "peaks": account.peaks,
+            "over_limit": account.over_limit,
+        }
+    return {
+        "tasks": sum(contents.values()),
+        "contents": len(contents),
+        "repeated": sum(contents.values()) - len(contents),
+        "not_delivered": not_delivered,
+        "statuses": dict(statuses),
+        "charged": _money(math.fsum(charges)),
+        "over_limit": over_limit,
+        "keys": keys,
+        "posts": counts.posts,
+        "answers": {str(status): number for status, number in counts.answers.items()},
+        "polls": counts.polls,
+        "wrong_host_polls": counts.wrong_host_polls,
+        "downloads": counts.downloads,
+        "key_leaks": counts.key_leaks,
+        "faults": dict(counts.faults),
+    }
+
+
+def _money(amount: float) -> float:
+    return round(amount, 4)

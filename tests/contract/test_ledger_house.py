@@ -1,0 +1,129 @@
+"""Keeping house: strays, locks, workers, and the news that a slot is free."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from jobs import events as e
+from jobs.ledger.change import WORKER_S
+from jobs.ledger.port import WorkerSeen
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import House
+
+
+def test_slots_of_jobs_that_hold_them_are_no_strays(house: House) -> None:
+    house.open()
+    house.feed(5)
+    house.begun("b.0")
+    house.running("b.1")
+    house.doubted("b.2")
+    house.ready("b.3")
+
+    assert house.ledger.remove_strays() == 0
+    assert house.ledger.slots_used()["flux"] == 3
+
+
+def test_slots_of_jobs_that_are_gone_are_freed(house: House) -> None:
+    house.open(groups={"flux": 4, "kontext-max": 4})
+    house.running(house.feed(1)[0])
+    house.running(house.feed(1, group="kontext-max")[0])
+    house.ledger.forget("b")
+    assert house.ledger.slots_used() == {"flux": 2, "kontext-max": 1}
+
+    freed = house.ledger.remove_strays()
+
+    assert freed == 3
+    assert house.ledger.slots_used() == {"flux": 0, "kontext-max": 0}
+    assert house.ledger.remove_strays() == 0
+
+
+def test_a_slot_of_an_earlier_attempt_is_a_stray(house: House) -> None:
+    first = house.open()
+    house.running(house.feed(1)[0])
+    house.ledger.forget("b")
+    house.ledger.open_batch(first)
+    job = house.feed(1)[0]
+    failed = house.moved(house.claimed(job), e.GivenBack(wait=0))
+
+    assert failed.attempt == 1
+    assert house.ledger.remove_strays() == 1
+
+
+def test_a_lock_has_one_holder(house: House) -> None:
+    assert house.ledger.lock("tick", "a", 10)
+    assert not house.ledger.lock("tick", "b", 10)
+    assert house.ledger.lock("finish", "b", 10)
+
+
+def test_a_lock_is_renewed_by_its_holder(house: House) -> None:
+    house.ledger.lock("tick", "a", 10)
+    house.later(8)
+    assert house.ledger.lock("tick", "a", 10)
+    house.later(8)
+
+    assert not house.ledger.lock("tick", "b", 10)
+
+
+def test_a_lock_that_is_not_renewed_is_free_again(house: House) -> None:
+    house.ledger.lock("tick", "a", 10)
+    house.later(11)
+
+    assert house.ledger.lock("tick", "b", 10)
+    assert not house.ledger.lock("tick", "a", 10)
+
+
+def test_a_lock_is_given_back_by_its_holder_alone(house: House) -> None:
+    house.ledger.lock("tick", "a", 10)
+
+    house.ledger.unlock("tick", "b")
+    refused = house.ledger.lock("tick", "b", 10)
+    house.ledger.unlock("tick", "a")
+
+    assert not refused
+    assert house.ledger.lock("tick", "b", 10)
+
+
+def test_workers_are_seen_for_a_minute(house: House) -> None:
+    old, new = (
+        WorkerSeen(id=name, threads=30, edits=3, seen_at=house.ledger.now(), about={"host": "é"}) for name in "za"
+    )
+    house.ledger.see_worker(old)
+    house.later(WORKER_S - 20)
+    house.ledger.see_worker(new)
+    both = house.ledger.workers()
+    house.later(30)
+
+    assert sorted(both, key=lambda w: w.id) == [old, new]
+    assert house.ledger.workers() == [new]
+
+
+def test_a_worker_that_is_seen_again_replaces_what_was_said(house: House) -> None:
+    for edits in (1, 2):
+        house.ledger.see_worker(WorkerSeen(id="w", threads=4, edits=edits, seen_at=0.0))
+
+    assert [worker.edits for worker in house.ledger.workers()] == [2]
+
+
+def test_who_listens_hears_of_a_freed_slot(house: House) -> None:
+    house.open()
+    jobs = iter(house.feed(40))
+    heard, over = threading.Event(), threading.Event()
+    listener = threading.Thread(target=house.ledger.listen, args=(heard.set, over.is_set))
+    listener.start()
+
+    try:
+        while not heard.wait(0.05):
+            house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
+    finally:
+        over.set()
+        listener.join(10)
+
+    assert not listener.is_alive()
+
+
+def test_time_goes_forward(house: House) -> None:
+    first = house.ledger.now()
+
+    assert house.ledger.now() >= first > 1_700_000_000

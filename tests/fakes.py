@@ -1,0 +1,131 @@
+"""Stand-ins for unit tests of the steps: a bucket in memory.
+
+It passes the same tests as the real one (`tests/integration/test_bucket.py`), so a step that works over it works over
+S3. What S3 servers do differently from each other is a choice here: `conditional`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from jobs.bucket.port import Head
+from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError
+
+Conditional = Literal["kept", "ignored", "refused"]
+
+
+class FakeBucket:
+    """`jobs.bucket.port.Bucket` in memory; any number of threads may use it at once.
+
+    `conditional` is what a conditional PUT meets: it is kept, it is ignored (the object is replaced), it is refused as
+    not implemented. `failing` maps the name of a method to the error that it raises from now on; `calls` lists what was
+    asked: method and key.
+    """
+
+    def __init__(self, name: str = "bucket", *, conditional: Conditional = "kept") -> None:
+        self._name = name
+        self._conditional = conditional
+        self._lock = threading.Lock()
+        self._objects: dict[tuple[str, str], tuple[Head, bytes]] = {}
+        self.failing: dict[str, StorageError] = {}
+        self.calls: list[tuple[str, str]] = []
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+        return self._name
+
+    def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
+        """Return an object; more than `max_bytes` raises `Refused`."""
+        self._asked("get", key)
+        _, data = self._at(key, bucket)
+        if max_bytes is not None and len(data) > max_bytes:
+            raise Refused(f"{key}: larger than the {max_bytes} bytes that are taken here")
+        return data
+
+    def head(self, key: str, *, bucket: str = "") -> Head | None:
+        """Return what is known of an object, or None where there is none."""
+        self._asked("head", key)
+        found = self._objects.get((bucket or self._name, key))
+        return found[0] if found else None
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+    ) -> None:
+        """Write an object; with `if_absent` raise `PreconditionFailed` where there is one."""
+        self._asked("put", key)
+        if if_absent and self._conditional == "refused":
+            raise Refused(f"{key} cannot be written: the store does not know this request")
+        with self._lock:
+            if if_absent and self._conditional == "kept" and (self._name, key) in self._objects:
+                raise PreconditionFailed(f"{key}: something lies there already")
+            self._write(self._name, key, data, content_type, dict(metadata or {}))
+
+    def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
+        """Write a file as an object."""
+        data = path.read_bytes()
+        self._asked("put_file", key)
+        with self._lock:
+            self._write(self._name, key, data, content_type, {})
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object into a file."""
+        self._asked("download", key)
+        path.write_bytes(self._at(key)[1])
+
+    def copy(
+        self, source: str, target: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Copy an object; what is not given is the source's."""
+        self._asked("copy", target)
+        with self._lock:
+            head, data = self._at(source)
+            known = head.metadata if metadata is None else metadata
+            self._write(self._name, target, data, content_type or head.content_type, dict(known))
+
+    def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
+        """Yield what lies under a prefix, in the order of keys, without metadata."""
+        self._asked("keys", prefix)
+        with self._lock:
+            found = sorted(key for bucket, key in self._objects if bucket == self._name and key.startswith(prefix))
+        for key in itertools.islice(found, limit):
+            head, _ = self._at(key)
+            yield Head(key=key, bytes=head.bytes, etag=head.etag)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        self._asked("delete", key)
+        with self._lock:
+            self._objects.pop((self._name, key), None)
+
+    def lay(self, key: str, data: bytes, *, bucket: str = "", metadata: Mapping[str, str] | None = None) -> None:
+        """Put an object where a test wants it, in any bucket, without its showing in `calls`."""
+        with self._lock:
+            self._write(bucket or self._name, key, data, "application/octet-stream", dict(metadata or {}))
+
+    def _asked(self, method: str, key: str) -> None:
+        self.calls.append((method, key))
+        if method in self.failing:
+            raise self.failing[method]
+
+    def _at(self, key: str, bucket: str = "") -> tuple[Head, bytes]:
+        try:
+            return self._objects[bucket or self._name, key]
+        except KeyError:
+            raise NotFound(f"{key}: nothing lies there") from None
+
+    def _write(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        head = Head(key=key, bytes=len(data), etag=etag, content_type=content_type, metadata=metadata)
+        self._objects[bucket, key] = (head, data)

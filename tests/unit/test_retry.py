@@ -1,0 +1,72 @@
+"""Whether a failed try is followed by another, and when."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.events import AttemptFailed, Failed
+from jobs.job import Failure, Job, Order
+from jobs.request import Request
+from jobs.retry import ATTEMPTS, LONGEST_WAIT_S, after_failure, backoff, doubt_wait, throttled_wait
+
+
+def job(*codes: str) -> Job:
+    order = Order(
+        batch="b",
+        row=1,
+        id="x",
+        group="",
+        limit_group="flux",
+        request=Request(model="m", prompt="p", inputs=("s3://b/k",)),
+        output="o",
+        reserve=10,
+    )
+    failures = tuple(Failure(attempt=n, code=code, detail="", at=0.0) for n, code in enumerate(codes, 1))
+    return Job(order=order, failures=failures)
+
+
+def longest(_low: float, high: float) -> float:
+    return high
+
+
+def test_a_try_that_counts_is_followed_by_another_after_a_wait() -> None:
+    event = after_failure(job(), "api_error", "oops", jitter=longest)
+
+    assert event == AttemptFailed(code="api_error", detail="oops", wait=2.0)
+
+
+def test_the_last_try_ends_the_row() -> None:
+    event = after_failure(job(*["api_error"] * (ATTEMPTS - 1)), "api_error", "oops")
+
+    assert event == Failed(code="api_error", detail="oops")
+
+
+def test_a_resubmitted_doubt_does_not_count_as_a_failed_try() -> None:
+    event = after_failure(job("in_doubt", "in_doubt", "api_error"), "api_error", "oops")
+
+    assert isinstance(event, AttemptFailed)
+
+
+def test_a_failure_for_good_is_not_tried_again() -> None:
+    assert isinstance(after_failure(job(), "image_rejected", "bad", for_good=True), Failed)
+
+
+@given(st.integers(0, 10_000))
+def test_a_wait_is_never_longer_than_its_cap_nor_shorter_than_half_of_it(tries: int) -> None:
+    wait = backoff(tries)
+
+    assert 1.0 <= wait <= LONGEST_WAIT_S
+
+
+def test_the_apis_own_wish_is_met_as_it_is() -> None:
+    assert throttled_wait(7.5, waits=3) == 7.5
+
+
+def test_without_a_wish_a_throttled_submission_waits_longer_each_time() -> None:
+    waits = [throttled_wait(None, waits=n, jitter=longest) for n in range(6)]
+
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 20.0]
+
+
+def test_a_doubt_waits_longer_than_the_slowest_task_and_never_less_than_the_floor() -> None:
+    assert doubt_wait(p999_s=45.0, floor_s=30.0) == 67.5
+    assert doubt_wait(p999_s=10.0, floor_s=30.0) == 30.0

@@ -1,0 +1,170 @@
+"""The HTTP shell around `workers.api.protocol`: one POST, one poll, one download.
+
+Redirects are off and no POST is ever repeated by the transport. The key goes to the API's own hosts only, never to
+a result's host; nothing raised from here carries a URL's query, which may be a signature.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+import httpx
+from pydantic import SecretStr
+
+from workers.api import protocol
+from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
+from workers.hosts import api_host_allowed, key_allowed
+
+PIECE = 256 * 1024
+LAST = 64
+"""Bytes of the body that are held back until the submission may count."""
+
+MARK_TO_LAST_S = 5.0
+"""More than this between the `sent` mark and the last byte aborts: the lease might have lapsed meanwhile."""
+
+LARGEST_RESULT = 64 * 1024 * 1024
+
+
+class NotSent(Exception):
+    """The last part of the body never left, so nothing was submitted."""
+
+
+class DownloadFailed(Exception):
+    """The result could not be fetched. `expired`: its URL is dead; `transient`: another try may succeed."""
+
+    def __init__(self, detail: str, *, expired: bool = False, transient: bool = True) -> None:
+        super().__init__(detail)
+        self.expired = expired
+        self.transient = transient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An API key and the name under which it may be spoken of."""
+
+    id: str
+    secret: SecretStr
+
+    @classmethod
+    def of(cls, secret: SecretStr) -> Self:
+        """Return the key with its name: the start of its sha256."""
+        return cls(id=sha256(secret.get_secret_value().encode()).hexdigest()[:8], secret=secret)
+
+
+class Api:
+    """Speaks to the API. One object serves all threads of a process."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        trusted_hosts: Sequence[str] = (),
+        timeout_s: float = 30.0,
+        connections: int = 100,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._base_url = base_url
+        self._trusted = tuple(trusted_hosts)
+        self._now = now
+        timeout = httpx.Timeout(timeout_s, connect=10.0)
+        # A POST gets a connection of its own: on a kept one, a reset could mean either that the server was just
+        # closing it or that it took the task.
+        self._submitter = httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=10.0, write=MARK_TO_LAST_S),
+            transport=httpx.HTTPTransport(
+                retries=0, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+            ),
+            trust_env=False,
+            follow_redirects=False,
+        )
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._reader = httpx.Client(timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._submitter.close()
+        self._reader.close()
+
+    def submit(self, path: str, body: bytes, key: Key, before_last: Callable[[], None]) -> SubmitAnswer:
+        """Send a submission. `before_last` is called right before the last part of the body leaves; it may raise.
+
+        Raises:
+            NotSent: the last part never left. Whatever `before_last` raises passes through.
+        """
+        released = False
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal released
+            end = max(len(body) - LAST, 0)
+            for start in range(0, end, PIECE):
+                yield body[start : min(start + PIECE, end)]
+            asked = time.monotonic()
+            before_last()
+            if time.monotonic() - asked > MARK_TO_LAST_S:
+                raise NotSent("writing down the intent took too long")
+            released = True
+            yield body[end:]
+
+        headers = {
+            "x-key": key.secret.get_secret_value(),
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+        }
+        try:
+            response = self._submitter.post(self._base_url + path, content=pieces(), headers=headers)
+        except httpx.HTTPError as error:
+            if not released:
+                raise NotSent(_named(error)) from None
+            return protocol.Unknown(detail=_named(error))
+        answer = protocol.decipher_submit(
+            response.status_code, response.headers, response.content, base_url=self._base_url, at=self._now()
+        )
+        if isinstance(answer, protocol.Unknown) and not released:
+            raise NotSent(answer.detail)
+        return answer
+
+    def poll(self, url: str, key: Key | None) -> PollAnswer:
+        """Ask how a task stands. Never raises for what the network or the API does."""
+        if not api_host_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted):
+            return NoAnswer(detail="the polling URL is on a host that is not trusted (RETOUCH_API__TRUSTED_HOSTS)")
+        headers = {"accept": "application/json"}
+        if key is not None and key_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted):
+            headers["x-key"] = key.secret.get_secret_value()
+        try:
+            response = self._reader.get(url, headers=headers)
+        except httpx.HTTPError as error:
+            return NoAnswer(detail=_named(error))
+        return protocol.decipher_poll(response.status_code, response.headers, response.content, at=self._now())
+
+    def download(self, url: str) -> tuple[bytes, int | None]:
+        """Return a result's bytes and the length that the server announced.
+
+        Raises:
+            DownloadFailed: with `expired` where the URL is dead.
+        """
+        if not api_host_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted, use="delivery"):
+            raise DownloadFailed("the result lies on a host that is not trusted", transient=False)
+        try:
+            with self._reader.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
+                if response.status_code in (401, 403, 404, 410):
+                    raise DownloadFailed(f"HTTP {response.status_code}", expired=True)
+                if response.status_code != 200:
+                    raise DownloadFailed(f"HTTP {response.status_code}")
+                data = bytearray()
+                for piece in response.iter_bytes():
+                    data += piece
+                    if len(data) > LARGEST_RESULT:
+                        raise DownloadFailed("the result is larger than any picture of the API", transient=False)
+                announced = response.headers.get("content-length", "")
+                return bytes(data), int(announced) if announced.isdigit() else None
+        except httpx.HTTPError as error:
+            raise DownloadFailed(_named(error)) from None
+
+
+def _named(error: httpx.HTTPError) -> str:
+    """Say what went wrong without its text, which may contain a URL."""
+    return type(error).__name__

@@ -1,0 +1,117 @@
+"""The desk: everything that a step may reach for, made once for a process and shared by its threads.
+
+A step takes a job and the desk and returns an event. It knows neither Celery nor Redis.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from jobs.batch import Batch
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
+from jobs.ledger.port import Ledger
+from jobs.models import Catalogue, Model
+from workers.api.client import Api
+from workers.gate import Gate
+from workers.inputs import Inputs
+from workers.keeper import LeaseKeeper
+from workers.keys import KeyRing
+from workers.pace import Pace
+from workers.results import Results
+
+T = TypeVar("T")
+
+
+class Send(Protocol):
+    """Sends a hint: a task's name and its arguments."""
+
+    def __call__(self, task: str, *args: str | int, paid: bool = False) -> None:
+        """Send one message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A submission that is ready to leave: its body, and what was done to its inputs."""
+
+    path: str
+    body: bytes
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """The ports of the steps, and the flag that every wait listens to."""
+
+    owner: str
+    catalogue: Catalogue
+    ledger: Ledger
+    bucket: Bucket
+    layout: Layout
+    results: Results
+    api: Api
+    keys: KeyRing
+    inputs: Inputs
+    gate: Gate
+    keeper: LeaseKeeper
+    pace: Pace
+    send: Send
+    doubt_wait_s: float
+    threads: int
+    stopping: threading.Event = field(default_factory=threading.Event)
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    """Bodies between `prepare` and `post`, by job."""
+    agreed: dict[str, Batch] = field(default_factory=dict)
+    """Batches as they were agreed; they never change."""
+
+    def now(self) -> float:
+        """Return Redis's time."""
+        return self.ledger.now()
+
+    def model(self, name: str) -> Model:
+        """Return a model of the catalogue."""
+        return self.catalogue.models[name]
+
+    def batch(self, batch: str) -> Batch | None:
+        """Return what was agreed about a batch, remembered."""
+        known = self.agreed.get(batch)
+        if known is None:
+            found = self.ledger.batch(batch)
+            if found is None:
+                return None
+            known = found[0]
+            if len(self.agreed) > 1000:
+                self.agreed.clear()
+            self.agreed[batch] = known
+        return known
+
+    def sleep(self, seconds: float) -> bool:
+        """Wait, or less when a shutdown begins; return whether one has begun."""
+        return self.stopping.wait(seconds)
+
+    def until(self, deadline: float) -> float:
+        """Return the seconds left until `deadline` by Redis's time."""
+        return max(deadline - self.now(), 0.0)
+
+
+def insistently(call: Callable[[], T], desk: Desk, *, errors: type[Exception], give_up_s: float) -> T:
+    """Call until it works: for what is known and must be written down. Waits 0.2 s to 5 s in between.
+
+    Raises:
+        Exception: the last error, after `give_up_s` seconds (a quarter of it once a shutdown has begun).
+    """
+    began = time.monotonic()
+    wait = 0.2
+    while True:
+        try:
+            return call()
+        except errors:
+            limit = give_up_s / 4 if desk.stopping.is_set() else give_up_s
+            if time.monotonic() - began > limit:
+                raise
+            time.sleep(wait)
+            wait = min(wait * 1.6, 5.0)

@@ -1,0 +1,151 @@
+"""Finishing: the report is written from the plan and the outcomes, then the batch leaves Redis.
+
+It may run twice, and at the same time as a crash: a lock keeps it single as far as possible, and every file it
+writes is the same again. A batch is `done` only after its `summary.json` lies in the bucket.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import structlog
+
+from jobs.batch import Batch, BatchState, Progress, document
+from jobs.errors import LedgerError, StorageError
+from jobs.pictures import PictureError, thumbnail
+from jobs.report.build import SUMMARY, build_report
+from jobs.report.joining import in_order
+from jobs.row import Row
+from workers.desk import Desk
+from workers.flush import flush
+
+log = structlog.get_logger(__name__)
+
+LOCK_S = 30.0
+
+_TYPES = {
+    ".csv": "text/csv; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+}
+
+
+def over(batch: Batch, progress: Progress) -> bool:
+    """Whether nothing of this batch is left to do: every job is final or held, and every row fed or cancelled."""
+    fed = all(progress.cursors.get(group, 0) >= rows for group, rows in batch.groups.items())
+    return progress.live == 0 and (fed or progress.state is BatchState.CANCELLED)
+
+
+def finish(batch_id: str, desk: Desk) -> None:
+    """Write a batch's report and close it, if nothing of it is left to do."""
+    with _locked(f"finish:{batch_id}", desk) as mine:
+        found = desk.ledger.batch(batch_id)
+        if not mine or found is None or not over(*found):
+            return
+        batch, progress = found
+        flush(batch_id, desk)
+        _write_report(batch, progress, desk)
+        if progress.state is not BatchState.CANCELLED:
+            states = [BatchState.OPEN, BatchState.PAUSED, BatchState.DONE]
+            desk.ledger.set_state(batch_id, BatchState.DONE, "", only_from=states)
+        if not progress.held:
+            desk.ledger.forget(batch_id)
+        log.info("batch finished", batch=batch_id, held=progress.held)
+
+
+def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
+    at = desk.now()
+    uri = desk.layout.uri(desk.bucket.name, desk.layout.batch(batch.id, "report.html"))
+    told = document(batch, progress, report=uri)
+    if progress.state is BatchState.CANCELLED:
+        told["counts"]["cancelled"] += told["counts"]["queued"]
+        told["counts"]["queued"] = 0
+    else:
+        told["state"], told["reason"] = str(BatchState.DONE), ""
+    told["finished_at"] = at
+    with TemporaryDirectory(prefix="retouch-report-") as name:
+        folder = Path(name)
+        report = build_report(
+            batch,
+            told,
+            _rows(batch, progress, desk),
+            _outcomes(batch.id, desk),
+            folder,
+            pictures=lambda row, outcome: _thumbnails(row, outcome, desk),
+            at=at,
+        )
+        for file in sorted(report.files, key=lambda name: name == SUMMARY):  # the summary last: it says `done`
+            kind = _TYPES.get(Path(file).suffix, "application/octet-stream")
+            desk.bucket.put_file(desk.layout.batch(batch.id, file), folder / file, content_type=kind)
+
+
+def _rows(batch: Batch, progress: Progress, desk: Desk) -> Iterator[Row]:
+    return in_order(_rows_of(batch, progress, group, desk) for group in batch.groups)
+
+
+def _rows_of(batch: Batch, progress: Progress, group: str, desk: Desk) -> Iterator[Row]:
+    """Yield a group's rows. Where local inputs were never staged, the plan itself says what they were."""
+    for chunk in range(-(-batch.groups[group] // batch.chunk_rows)):
+        staged = batch.local and chunk * batch.chunk_rows < progress.staged.get(group, 0)
+        make = desk.layout.staged_plan if staged else desk.layout.plan
+        text = desk.bucket.get(make(batch.id, batch.round, group, chunk)).decode("utf-8")
+        for line in text.split("\n"):
+            if line:
+                yield Row.from_line(line)
+
+
+def _outcomes(batch_id: str, desk: Desk) -> Iterator[Mapping[str, Any]]:
+    for part in desk.bucket.keys(desk.layout.batch(batch_id, "outcomes/")):
+        for line in desk.bucket.get(part.key).decode("utf-8").split("\n"):
+            if line:
+                yield json.loads(line)
+
+
+def _thumbnails(row: Row, outcome: Mapping[str, Any], desk: Desk) -> tuple[bytes | None, bytes | None]:
+    before = None
+    uri = row.request.inputs[0]
+    if uri.startswith("s3://"):
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        before = _thumbnail(key, desk, bucket)
+    after = _thumbnail(outcome["output"], desk) if outcome.get("output") else None
+    return before, after
+
+
+def _thumbnail(key: str, desk: Desk, bucket: str = "") -> bytes | None:
+    try:
+        return thumbnail(desk.bucket.get(key, bucket=bucket, max_bytes=64 * 1024 * 1024))
+    except (StorageError, PictureError):
+        return None
+
+
+@contextmanager
+def _locked(name: str, desk: Desk) -> Iterator[bool]:
+    """Hold a lock, renewed by a thread for as long as the body runs; yields whether it is ours."""
+    token = uuid.uuid4().hex
+    mine = desk.ledger.lock(name, token, LOCK_S)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(LOCK_S / 3):
+            try:
+                desk.ledger.lock(name, token, LOCK_S)
+            except LedgerError as error:
+                log.warning("lock not renewed", name=name, why=str(error))
+
+    keeper = threading.Thread(target=renew, name=f"lock-{name}", daemon=True)
+    if mine:
+        keeper.start()
+    try:
+        yield mine
+    finally:
+        ended.set()
+        if mine:
+            desk.ledger.unlock(name, token)

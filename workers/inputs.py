@@ -1,0 +1,110 @@
+"""Fetches the pictures of a request: from the bucket, from allowed buckets, or from the web."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.bucket.port import Bucket
+from jobs.errors import NotFound, Refused
+from jobs.models import Model
+from jobs.pictures import PictureError, fit, identity
+from jobs.request import Request
+from workers.hosts import FetchError
+from workers.web import Web
+
+LARGEST_INPUT = 200 * 1024 * 1024
+"""What may be read from a bucket to be shrunk; more is refused unread."""
+
+
+class InputFailed(Exception):
+    """A picture of the request cannot be used. `code` is a reason code; `transient`: another try may succeed."""
+
+    def __init__(self, code: str, detail: str, *, transient: bool = False) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.transient = transient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The pictures of a request as they were found: bytes, or a URL that the API fetches itself."""
+
+    pictures: tuple[bytes | str, ...]
+    identities: tuple[str, ...]
+    """What each picture is, whatever its metadata says; the fingerprint is made of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """The pictures as they are sent: bare base64, or URLs."""
+
+    sent: tuple[str, ...]
+    shrunk: tuple[str, ...]
+    """A sentence for each picture that had to be shrunk or converted."""
+
+
+class Inputs:
+    """Loads a request's pictures, and encodes them for a model."""
+
+    def __init__(self, bucket: Bucket, web: Web, allowed_buckets: Sequence[str]) -> None:
+        self._bucket = bucket
+        self._web = web
+        self._allowed = {bucket.name, *allowed_buckets}
+
+    def load(self, request: Request) -> Loaded:
+        """Return every picture as it is.
+
+        Raises:
+            InputFailed: a picture is missing or forbidden, or its address is refused.
+            jobs.errors.Unavailable: the bucket does not answer.
+        """
+        pictures: list[bytes | str] = []
+        for uri in request.inputs:
+            passed = request.pass_urls and uri.startswith("https://")
+            pictures.append(uri if passed else self._fetch(uri))
+        identities = tuple(p if isinstance(p, str) else identity(p) for p in pictures)
+        return Loaded(pictures=tuple(pictures), identities=identities)
+
+    @staticmethod
+    def encode(loaded: Loaded, model: Model) -> Encoded:
+        """Return the pictures as they are sent, fitted to the model's limits.
+
+        Raises:
+            InputFailed: a picture is broken, or no picture.
+        """
+        sent, shrunk = [], []
+        for picture in loaded.pictures:
+            if isinstance(picture, str):
+                sent.append(picture)
+                continue
+            try:
+                fitted = fit(picture, max_bytes=model.max_input_bytes, max_pixels=model.max_input_pixels)
+            except PictureError as error:
+                raise InputFailed(error.code, str(error)) from None
+            sent.append(base64.b64encode(fitted.data).decode("ascii"))
+            if fitted.note:
+                shrunk.append(fitted.note)
+        return Encoded(sent=tuple(sent), shrunk=tuple(shrunk))
+
+    def _fetch(self, uri: str) -> bytes:
+        if uri.startswith("s3://"):
+            return self._from_bucket(uri)
+        if uri.startswith("file://"):
+            raise InputFailed("image_changed", "the file changed after the plan was made; plan it again")
+        try:
+            return self._web.fetch(uri)
+        except FetchError as error:
+            raise InputFailed(error.code, str(error), transient=error.transient) from None
+
+    def _from_bucket(self, uri: str) -> bytes:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if bucket not in self._allowed:
+            raise InputFailed("image_forbidden", f"bucket {bucket} is not one of RETOUCH_S3__INPUT_BUCKETS")
+        try:
+            return self._bucket.get(key, bucket=bucket, max_bytes=LARGEST_INPUT)
+        except NotFound:
+            raise InputFailed("image_not_found", f"nothing lies at {uri}") from None
+        except Refused as error:
+            raise InputFailed("image_forbidden", str(error)) from None

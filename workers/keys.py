@@ -1,0 +1,41 @@
+"""The API keys of this process: which one to submit with, and which one a task was submitted with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from workers.api.client import Key
+
+PARKED_S = 60.0
+"""A refused key is tried again after this."""
+
+
+class KeyRing:
+    """Hands out keys in turn. A refused key is parked for a minute."""
+
+    def __init__(self, keys: Sequence[Key], now: Callable[[], float]) -> None:
+        self._keys = {key.id: key for key in keys}
+        self._parked: dict[str, float] = {}
+        self._turn = 0
+        self._now = now
+        self._lock = threading.Lock()
+
+    def next(self) -> Key | None:
+        """Return the next key that is not parked, or None."""
+        with self._lock:
+            free = [key for key in self._keys.values() if self._parked.get(key.id, 0.0) <= self._now()]
+            if not free:
+                return None
+            self._turn += 1
+            return free[self._turn % len(free)]
+
+    def park(self, key_id: str) -> bool:
+        """Do not submit with this key for a while; return whether another one is left."""
+        with self._lock:
+            self._parked[key_id] = self._now() + PARKED_S
+            return any(self._parked.get(key, 0.0) <= self._now() for key in self._keys)
+
+    def of(self, key_id: str) -> Key | None:
+        """Return a key by its name."""
+        return self._keys.get(key_id)

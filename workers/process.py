@@ -1,0 +1,127 @@
+"""One worker process: its desk, and the threads that live as long as it does.
+
+Celery's soft shutdown does nothing for threads, so a flag is set when a shutdown begins and every wait listens to
+it: waiting jobs go back at once, a POST in flight and a download are finished and written down.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+
+import structlog
+from celery import Celery
+
+from config.broker import Messenger
+from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
+from config.settings import Settings
+from jobs.models import Catalogue
+from workers.api.client import Api, Key
+from workers.desk import Desk
+from workers.edit import HOUSE_THREADS
+from workers.feed import window
+from workers.gate import Gate
+from workers.inputs import Inputs
+from workers.keeper import LeaseKeeper
+from workers.keys import KeyRing
+from workers.pace import Pace
+from workers.results import Results
+from workers.tick import Tick
+from workers.web import Web
+
+log = structlog.get_logger(__name__)
+
+
+def threads_wanted(settings: Settings, catalogue: Catalogue) -> int:
+    """Return the threads of a process: every window, so that one survivor can run all, and housekeeping."""
+    if settings.worker.concurrency is not None:
+        return settings.worker.concurrency
+    return sum(window(group) for group in catalogue.groups.values()) + HOUSE_THREADS
+
+
+class Process:
+    """Owns the desk. Nothing is opened before `check` or `start`."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._settings = settings
+        self._app = app
+        self._desk: Desk | None = None
+        self._tick: Tick | None = None
+
+    @property
+    def desk(self) -> Desk:
+        """The desk, made at first use."""
+        if self._desk is None:
+            self._desk = _make_desk(self._settings, self._app)
+        return self._desk
+
+    def check(self) -> None:
+        """Make sure that Redis answers and the bucket can be seen.
+
+        Raises:
+            SettingsError, LedgerError, StorageError: with what to do.
+        """
+        self.desk.ledger.now()
+        next(self.desk.bucket.keys(self.desk.layout.prefix, limit=1), None)
+
+    def start(self) -> None:
+        """Start the lease keeper, the tick and the listener."""
+        desk = self.desk
+        desk.keeper.start()
+        self._tick = Tick(desk)
+        self._tick.start()
+        threading.Thread(
+            target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True
+        ).start()
+        log.info("worker started", owner=desk.owner, threads=desk.threads, origin=self._settings.api.origin)
+
+    def stop(self) -> None:
+        """Begin the shutdown: every wait ends."""
+        desk = self.desk
+        desk.stopping.set()
+        desk.gate.freed()
+
+    def close(self) -> None:
+        """End the threads, when the last job has been given back."""
+        if self._tick is not None:
+            self._tick.close()
+        self.desk.keeper.close()
+        self.desk.api.close()
+        log.info("worker stopped", owner=self.desk.owner)
+
+
+def _make_desk(settings: Settings, app: Celery) -> Desk:
+    catalogue = catalogue_of(settings)
+    threads = threads_wanted(settings, catalogue)
+    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    stopping = threading.Event()
+    ledger = ledger_of(settings)
+    bucket = bucket_of(settings, connections=threads + 8)
+    layout = layout_of(settings)
+    trusted = settings.api.trusted_hosts
+    return Desk(
+        owner=owner,
+        catalogue=catalogue,
+        ledger=ledger,
+        bucket=bucket,
+        layout=layout,
+        results=Results(bucket, layout),
+        api=Api(
+            base_url=settings.api.base_url,
+            trusted_hosts=trusted,
+            timeout_s=settings.api.timeout_s,
+            connections=threads,
+            now=ledger.now,
+        ),
+        keys=KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now),
+        inputs=Inputs(bucket, Web(trusted_hosts=trusted), settings.s3.input_buckets),
+        gate=Gate(ledger, stopping),
+        keeper=LeaseKeeper(ledger, owner),
+        pace=Pace(),
+        send=Messenger(app).send,
+        doubt_wait_s=settings.submit.doubt_wait_s,
+        threads=threads,
+        stopping=stopping,
+    )

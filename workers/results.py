@@ -1,0 +1,340 @@
+"""Files what the API delivered under its fingerprint, and publishes it to the key that the row asks for.
+
+A filed result is paid for: it is never written over before a copy of it lies under `Layout.earlier`, and whatever a
+second purchase of the same edit delivers is kept there too. An object at an output key is **ours** when its metadata
+names that very key and its own length. S3 drops metadata when new bytes are PUT, a copy to elsewhere takes the old
+key's name along, and a program that carries metadata over an edit does not get the length right: all three are
+somebody else's, and are left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket, Head
+from jobs.errors import NotFound, PreconditionFailed, Refused, RetouchError, Unavailable
+from jobs.pictures import Format, Picture, PictureError, check_result, extension, media_type
+
+MAX_RESULT_BYTES = 64 * 1024 * 1024
+"""The most that is read of an object that may be a result; 4 MP of PNG with 16 bits a channel are half of it."""
+
+_TRIES = 4
+_RESERVED = ("results/", "inputs/", "batches/", "inbox/", "probe/")
+_JOB, _BATCH, _KEY = "retouch-job", "retouch-batch", "retouch-key"
+_FINGERPRINT, _SHA256, _BYTES = "retouch-fingerprint", "retouch-sha256", "retouch-bytes"
+_FORMAT, _WIDTH, _HEIGHT = "retouch-format", "retouch-width", "retouch-height"
+_FORMATS: dict[str, Format] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
+
+
+class OutputNotOurs(RetouchError):
+    """Something that Retouch did not write last lies at the output key."""
+
+    def __init__(self, key: str, *, reserved: bool = False) -> None:
+        super().__init__(
+            f"{key} lies among Retouch's own files; choose another output"
+            if reserved
+            else f"{key} holds an object that Retouch did not write last; move it, choose another output,"
+            " or run with --overwrite"
+        )
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filed:
+    """A filed result and what is known of it: `job` of `batch` delivered it (both empty where nobody wrote it down)."""
+
+    key: str
+    fingerprint: str
+    sha256: str
+    bytes: int
+    format: Format
+    width: int
+    height: int
+    job: str = ""
+    batch: str = ""
+
+    def metadata(self) -> dict[str, str]:
+        """Return what is written to the object beside its bytes."""
+        return {
+            _JOB: self.job,
+            _BATCH: self.batch,
+            _FINGERPRINT: self.fingerprint,
+            _SHA256: self.sha256,
+            _BYTES: str(self.bytes),
+            _FORMAT: self.format,
+            _WIDTH: str(self.width),
+            _HEIGHT: str(self.height),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Where a result was published. `replaced_sha256` is that of our own earlier object there, else empty."""
+
+    key: str
+    replaced_sha256: str = ""
+    how: Literal["copied", "kept"]
+
+
+class Standing(StrEnum):
+    """What lies at an output key."""
+
+    FREE = "free"
+    OURS_SAME = "ours_same"
+    """Ours, with these very bytes: nothing needs to be copied."""
+    OURS_OTHER = "ours_other"
+    """Ours, from another edit: it may be replaced."""
+    TO_OVERWRITE = "to_overwrite"
+    """Not ours, and the user said to overwrite."""
+    NOT_OURS = "not_ours"
+    """Not to be touched: the row ends with `output_not_ours`."""
+
+
+def output_key(template: str, format: Format) -> str:  # noqa: A002 - the word that everybody uses for it
+    """Return the key to publish to: `{ext}` in the template stands for the extension of the real format."""
+    return template.replace("{ext}", extension(format))
+
+
+class Results:
+    """What is filed and what is published, in one bucket. Any number of threads may use it at once.
+
+    Every method raises the errors of `jobs.bucket.port.Bucket`.
+    """
+
+    def __init__(self, bucket: Bucket, layout: Layout) -> None:
+        self._bucket = bucket
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._keeps_conditions: bool | None = None
+
+    def find(self, fingerprint: str) -> Filed | None:
+        """Return the filed result of a fingerprint, in whatever format it was delivered, or None.
+
+        Where the metadata is missing or contradicts the object (a bucket moved without it, an upload by hand), the
+        bytes themselves are asked: a whole picture counts as filed, since to say no would be to buy it again.
+        """
+        return next((filed for _, filed in self._there(fingerprint) if filed is not None), None)
+
+    def file(self, fingerprint: str, data: bytes, picture: Picture, *, job: str, batch: str, fresh: bool) -> Filed:
+        """File what the API delivered and return it; calling it again with the same bytes changes nothing.
+
+        The first result of a fingerprint stays the filed one, a later one with other bytes is kept beside it under
+        `Layout.earlier` and returned from there. With `fresh` the later one becomes the filed one, and the first one
+        is kept beside it. The same happens to an object at the filed key that is no picture.
+
+        A store that does not keep conditional PUTs cannot say who was first, so there (and with `fresh`) the bytes
+        are written to their own key under `Layout.earlier` before anything else: that key belongs to nobody else.
+        """
+        sha256 = hashlib.sha256(data).hexdigest()
+        suffix = extension(picture.format)
+        mine = Filed(
+            key=self._layout.filed(fingerprint, suffix),
+            fingerprint=fingerprint,
+            sha256=sha256,
+            bytes=len(data),
+            format=picture.format,
+            width=picture.width,
+            height=picture.height,
+            job=job,
+            batch=batch,
+        )
+        beside = replace(mine, key=self._layout.earlier(fingerprint, sha256, suffix))
+        conditional = self._conditional()
+        safe = fresh or not conditional
+        if safe:
+            self._put(beside, data)
+        for _ in range(_TRIES):
+            there = list(self._there(fingerprint))
+            first = next((filed for _, filed in there if filed is not None), None)
+            if first is not None and not fresh:
+                if first.sha256 == sha256:
+                    return replace(mine, key=first.key)
+                break
+            if there:
+                if not safe:
+                    self._put(beside, data)
+                return self._take_over(mine, data, there)
+            try:
+                self._put(mine, data, if_absent=conditional)
+            except PreconditionFailed:  # somebody was faster, or our own first try was: look again
+                continue
+            return mine if conditional or self._holds(mine.key, mine) else beside
+        if not safe:
+            self._put(beside, data)
+        return beside
+
+    def check_output(self, key: str, fingerprint: str, *, sha256: str = "", overwrite: bool = False) -> Standing:
+        """Return what lies at an output key; meant to be asked before anything is bought.
+
+        `sha256` is that of the filed result, where there is one: `OURS_SAME` then means these very bytes, and without
+        it any result of this fingerprint.
+        """
+        return self._standing(key, self._bucket.head(key), fingerprint, sha256, overwrite=overwrite)
+
+    def publish(self, filed: Filed, output: str, *, job: str, overwrite: bool = False) -> Published:
+        """Copy a filed result to its output key, within the store; `output` may hold `{ext}`.
+
+        Raises:
+            OutputNotOurs: something else lies there; nothing has been changed.
+            NotFound: the filed result is gone.
+        """
+        key = output_key(output, filed.format)
+        there = self._bucket.head(key)
+        standing = self._standing(key, there, filed.fingerprint, filed.sha256, overwrite=overwrite)
+        if standing is Standing.NOT_OURS:
+            raise OutputNotOurs(key, reserved=self._reserved(key))
+        if standing is Standing.OURS_SAME:
+            return Published(key=key, how="kept")
+        replaced = there.metadata[_SHA256] if there is not None and standing is Standing.OURS_OTHER else ""
+        metadata = replace(filed, job=job).metadata() | {_KEY: _named(key)}
+        del metadata[_BATCH]
+        for _ in range(_TRIES):
+            source = self._source(filed)
+            self._bucket.copy(source, key, content_type=media_type(filed.format), metadata=metadata)
+            after = self._bucket.head(key)
+            if after is None:
+                continue
+            ours = after.metadata.get(_KEY) == metadata[_KEY]
+            if ours and after.bytes == filed.bytes:
+                return Published(key=key, replaced_sha256=replaced, how="copied")
+            if not ours and not overwrite:
+                raise OutputNotOurs(key)  # somebody wrote there since
+        raise Unavailable(f"{key} is not what was copied there, {_TRIES} times in a row")
+
+    def _there(self, fingerprint: str) -> Iterator[tuple[Head, Filed | None]]:
+        """Yield what lies at a fingerprint's filed keys, with None for what is no result."""
+        for listed in self._bucket.keys(self._layout.filed_stem(fingerprint), limit=8):
+            head = self._bucket.head(listed.key)
+            if head is not None:
+                yield head, _recorded(head, fingerprint) or self._examined(head, fingerprint)
+
+    def _examined(self, head: Head, fingerprint: str) -> Filed | None:
+        if head.bytes > MAX_RESULT_BYTES:
+            return None
+        try:
+            data = self._bucket.get(head.key, max_bytes=MAX_RESULT_BYTES)
+            picture = check_result(data, content_length=None)
+        except (NotFound, PictureError):
+            return None
+        return Filed(
+            key=head.key,
+            fingerprint=fingerprint,
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+            format=picture.format,
+            width=picture.width,
+            height=picture.height,
+        )
+
+    def _take_over(self, mine: Filed, data: bytes, there: list[tuple[Head, Filed | None]]) -> Filed:
+        """Make `mine` the filed result; what was filed before is copied beside it first."""
+        already = [filed is not None and (filed.key, filed.sha256) == (mine.key, mine.sha256) for _, filed in there]
+        for (head, filed), same in zip(there, already, strict=True):
+            if not same:
+                self._bucket.copy(head.key, self._beside(head, filed, mine.fingerprint))
+        if not any(already):
+            self._put(mine, data)
+        for head, _ in there:
+            if head.key != mine.key:
+                self._bucket.delete(head.key)
+        return mine
+
+    def _beside(self, head: Head, filed: Filed | None, fingerprint: str) -> str:
+        sha256 = (
+            filed.sha256
+            if filed is not None
+            else hashlib.sha256(self._bucket.get(head.key, max_bytes=MAX_RESULT_BYTES)).hexdigest()
+        )
+        return self._layout.earlier(fingerprint, sha256, head.key.rpartition(".")[2])
+
+    def _put(self, filed: Filed, data: bytes, *, if_absent: bool = False) -> None:
+        self._bucket.put(
+            filed.key,
+            data,
+            content_type=media_type(filed.format),
+            metadata=filed.metadata(),
+            if_absent=if_absent,
+        )
+
+    def _conditional(self) -> bool:
+        """Return whether the store keeps conditional PUTs; it is tried once a process, on an object of its own."""
+        with self._lock:
+            if self._keeps_conditions is None:
+                self._keeps_conditions = self._try_conditions()
+            return self._keeps_conditions
+
+    def _try_conditions(self) -> bool:
+        key = f"{self._layout.prefix}probe/if-none-match"
+        note = b"Retouch wrote this to learn whether the store keeps conditional PUTs. It may be deleted.\n"
+        for _ in range(2):  # the second PUT meets the first one's object, if not the first an older one
+            try:
+                self._bucket.put(key, note, content_type="text/plain", if_absent=True)
+            except PreconditionFailed:
+                return True
+            except Refused:  # the header, or every write? A plain PUT tells, by its own error
+                self._bucket.put(key, note, content_type="text/plain")
+                return False
+        return False
+
+    def _holds(self, key: str, filed: Filed) -> bool:
+        head = self._bucket.head(key)
+        return (
+            head is not None and head.bytes == filed.bytes and head.metadata.get(_SHA256, filed.sha256) == filed.sha256
+        )
+
+    def _source(self, filed: Filed) -> str:
+        """Return where the bytes lie: `--fresh` may have set them aside since they were found."""
+        beside = self._layout.earlier(filed.fingerprint, filed.sha256, extension(filed.format))
+        for key in (filed.key, beside):
+            if self._holds(key, filed):
+                return key
+        raise NotFound(f"{filed.key} no longer holds the filed result; run the row again")
+
+    def _standing(self, key: str, head: Head | None, fingerprint: str, sha256: str, *, overwrite: bool) -> Standing:
+        if self._reserved(key):
+            return Standing.NOT_OURS
+        if head is None:
+            return Standing.FREE
+        meta = head.metadata
+        if meta.get(_KEY) != _named(key) or meta.get(_BYTES) != str(head.bytes) or _SHA256 not in meta:
+            return Standing.TO_OVERWRITE if overwrite else Standing.NOT_OURS
+        same = meta.get(_FINGERPRINT) == fingerprint and sha256 in ("", meta[_SHA256])
+        return Standing.OURS_SAME if same else Standing.OURS_OTHER
+
+    def _reserved(self, key: str) -> bool:
+        """Return whether a key is one of Retouch's own files, which no row may replace, not even with --overwrite."""
+        folded = re.sub("/+", "/", key).lstrip("/")  # some stores fold slashes
+        return folded.startswith(tuple(self._layout.prefix + folder for folder in _RESERVED))
+
+
+def _named(key: str) -> str:
+    """Return what stands for a key in metadata: S3 gives 2 kB to all of it, and a key may have 1 kB before encoding."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _recorded(head: Head, fingerprint: str) -> Filed | None:
+    """Return what an object's metadata says, or None where it is not ours or not about these bytes."""
+    meta = head.metadata
+    if meta.get(_FINGERPRINT) != fingerprint or meta.get(_BYTES) != str(head.bytes) or not meta.get(_SHA256):
+        return None
+    try:
+        return Filed(
+            key=head.key,
+            fingerprint=fingerprint,
+            sha256=meta[_SHA256],
+            bytes=head.bytes,
+            format=_FORMATS[meta[_FORMAT]],
+            width=int(meta[_WIDTH]),
+            height=int(meta[_HEIGHT]),
+            job=meta.get(_JOB, ""),
+            batch=meta.get(_BATCH, ""),
+        )
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,37 @@
+"""Settling a doubt whose wait is over: asked again out of the allowance, or held for the operator."""
+
+from __future__ import annotations
+
+import structlog
+
+from jobs.batch import BatchState
+from jobs.errors import Superseded
+from jobs.events import Event, Failed, Held, Resubmitted
+from jobs.job import State
+from jobs.queues import EDIT
+from jobs.states import apply
+from workers.desk import Desk
+
+log = structlog.get_logger(__name__)
+
+
+def settle(job_id: str, desk: Desk) -> None:
+    """Decide about one doubt. Running it twice, or too early, does nothing."""
+    job = desk.ledger.load(job_id)
+    if job is None or job.state is not State.IN_DOUBT or job.held or job.not_before > desk.now():
+        return
+    found = desk.ledger.batch(job.order.batch)
+    try:
+        if found is not None and found[1].state is not BatchState.CANCELLED:
+            again = desk.ledger.resubmit(job, apply(job, Resubmitted(), desk.now()))
+            if again.closed is None:
+                log.info("doubt resubmitted", **job.log_context())
+                desk.send(EDIT, job_id)
+                return
+            event: Event = Held()
+        else:
+            event = Failed(code="in_doubt", detail=job.detail)
+        desk.ledger.record(job, apply(job, event, desk.now()))
+        log.warning("doubt not resubmitted", became=type(event).__name__, **job.log_context())
+    except Superseded:  # its answer came
+        return

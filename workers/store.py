@@ -1,0 +1,111 @@
+"""Step 3: from a result's URL to the bucket. The edit is paid, so nothing here ever leads to a second one.
+
+The bytes are fetched at once, checked, filed under the fingerprint as the API delivered them, then published by a
+copy. While storage is away the bytes stay in memory and the step keeps trying.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from jobs.batch import BatchState
+from jobs.errors import Refused, StorageError, Unavailable
+from jobs.events import Event, Failed, GivenBack, Stored, UrlExpired
+from jobs.job import Job, Result
+from jobs.pictures import Picture, PictureError, check_result
+from jobs.retry import backoff
+from workers.api.client import DownloadFailed
+from workers.desk import Desk
+from workers.results import OutputNotOurs
+
+log = structlog.get_logger(__name__)
+
+DOWNLOADS_OF_A_BROKEN_RESULT = 3
+STORAGE_WAIT_S = 5.0
+
+
+def store(job: Job, desk: Desk) -> Event:
+    """Fetch, check, file and publish the result of a job, and return how it ended."""
+    fetched = _download(job, desk)
+    if isinstance(fetched, Event):
+        return fetched
+    data, picture = fetched
+    return _put_away(job, desk, data, picture)
+
+
+def _download(job: Job, desk: Desk) -> tuple[bytes, Picture] | Event:
+    tries, broken = 0, 0
+    while True:
+        tries += 1
+        try:
+            data, announced = desk.api.download(job.url)
+            return data, check_result(data, content_length=announced)
+        except PictureError as error:
+            broken += 1
+            if broken >= DOWNLOADS_OF_A_BROKEN_RESULT and error.code == "result_unreadable":
+                return Failed(code="result_unreadable", detail=str(error), paid=True)
+            why = str(error)
+        except DownloadFailed as error:
+            if error.expired or not error.transient:
+                return _expired(job, str(error))
+            why = str(error)
+        if desk.until(job.deadline) <= 0:
+            return _expired(job, why)
+        log.info("download failed", job=job.id, tries=tries, why=why)
+        if desk.sleep(min(backoff(tries, first=0.5, cap=10.0), desk.until(job.deadline))):
+            return GivenBack(wait=0.0, why="shutting down")
+
+
+def _expired(job: Job, why: str) -> Event:
+    if job.renewed:
+        return Failed(code="paid_not_delivered", detail=why, paid=True)
+    return UrlExpired()
+
+
+def _put_away(job: Job, desk: Desk, data: bytes, picture: Picture) -> Event:
+    batch = desk.batch(job.order.batch)
+    overwrite, fresh = (batch.overwrite, batch.fresh) if batch else (False, False)
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            filed = desk.results.file(job.fingerprint, data, picture, job=job.id, batch=job.order.batch, fresh=fresh)
+            try:
+                published = desk.results.publish(filed, job.order.output, job=job.id, overwrite=overwrite)
+            except OutputNotOurs as error:
+                return Failed(code="output_not_ours", detail=f"{error}; the result is filed, --overwrite publishes it")
+            except Refused as error:
+                return Failed(code="output_refused", detail=f"{error}; the result is filed")
+            result = Result(
+                key=published.key,
+                sha256=filed.sha256,
+                bytes=filed.bytes,
+                format=filed.format,
+                width=filed.width,
+                height=filed.height,
+                replaced_sha256=published.replaced_sha256,
+            )
+            return Stored(result=result, flags=_flags(job, desk, picture))
+        except StorageError as error:
+            if isinstance(error, Refused) and not isinstance(error, Unavailable):
+                paused = desk.ledger.set_state(
+                    job.order.batch, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN]
+                )
+                if paused:
+                    log.warning("batch paused: the bucket refuses to be written", batch=job.order.batch, why=str(error))
+            log.warning("result not stored yet", job=job.id, tries=tries, why=str(error))
+        if desk.sleep(backoff(tries, first=0.5, cap=STORAGE_WAIT_S)):
+            return GivenBack(wait=0.0, why="shutting down")
+
+
+def _flags(job: Job, desk: Desk, picture: Picture) -> tuple[str, ...]:
+    """Say where the result is not what was asked for. It is filed and counts as stored all the same."""
+    request = job.order.request
+    model = desk.model(request.model)
+    flags = []
+    if picture.format != (request.params.get("output_format") or model.output_format):
+        flags.append("format_differs")
+    width, height = request.params.get("width"), request.params.get("height")
+    if (width and picture.width != width) or (height and picture.height != height):
+        flags.append("size_differs")
+    return tuple(flags)

@@ -1,0 +1,115 @@
+"""The tick: every 2 s one worker process looks for what was forgotten, and sends a message for it.
+
+It is a thread of its own, neither a Celery task nor a timer of Celery's hub (which stops while the broker is being
+reached again). It decides nothing about money: lapsed jobs are moved by the table, everything else is a hint.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from jobs.errors import LedgerError, Superseded
+from jobs.events import Doubted, Event, GivenBack, NotSubmitted
+from jobs.job import Job, State
+from jobs.ledger.port import WorkerSeen
+from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
+from jobs.retry import doubt_wait
+from jobs.states import apply
+from workers.desk import Desk
+from workers.feed import wants
+from workers.finish import over
+
+EVERY_S = 2.0
+LOCK_S = 6.0
+AT_ONCE = 200
+FLUSH_LINES, FLUSH_AGE_S = 500, 5.0
+STRAYS_EVERY_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Tick:
+    """The housekeeping thread of a process. Whichever process holds the lock does the work."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._go, name="tick", daemon=True)
+        self._strays_at = time.monotonic() + STRAYS_EVERY_S
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the tick that is under way."""
+        self._closed.set()
+
+    def _go(self) -> None:
+        while not self._closed.wait(EVERY_S):
+            try:
+                self.once()
+            except LedgerError as error:
+                log.warning("tick without Redis", why=str(error))
+            except Exception:
+                log.exception("tick failed")
+
+    def once(self) -> None:
+        """Show that this process is alive and, with the lock, look after everything once."""
+        desk = self._desk
+        now = desk.now()
+        desk.ledger.see_worker(WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now))
+        if not desk.ledger.lock("tick", desk.owner, LOCK_S):
+            return
+        for job in desk.ledger.lapsed(AT_ONCE):
+            take_over(job, desk)
+        for hint in desk.ledger.due(AT_ONCE):
+            desk.send(EDIT, hint.job, paid=hint.paid)
+        for job_id in desk.ledger.doubts_due(AT_ONCE):
+            desk.send(SETTLE, job_id)
+        for batch_id in desk.ledger.batches():
+            self._look_after(batch_id)
+        if time.monotonic() >= self._strays_at:
+            self._strays_at = time.monotonic() + STRAYS_EVERY_S
+            if freed := desk.ledger.remove_strays():
+                log.warning("stray slots freed", slots=freed)
+
+    def _look_after(self, batch_id: str) -> None:
+        desk = self._desk
+        found = desk.ledger.batch(batch_id)
+        if found is None:
+            return
+        batch, progress = found
+        for group in batch.groups:
+            if wants(batch, progress, group) and progress.hot.get(group, 0) < max(progress.low.get(group, 1), 1):
+                desk.send(FEED, batch_id, group)
+        lines, age = desk.ledger.outcomes_waiting(batch_id)
+        if lines >= FLUSH_LINES or (lines and age >= FLUSH_AGE_S):
+            desk.send(FLUSH, batch_id)
+        if over(batch, progress) and (lines or not (progress.held and progress.finished_at)):
+            desk.send(FINISH, batch_id)
+
+
+def take_over(job: Job, desk: Desk) -> None:
+    """Move a job whose owner has vanished to where somebody else can go on. Never leads to a POST by itself."""
+    event = after_lapse(job, desk)
+    try:
+        desk.ledger.record(job, apply(job, event, desk.now()))
+    except Superseded:
+        return
+    log.warning("taken over", became=type(event).__name__, **job.log_context())
+    if job.receipt is not None:
+        desk.send(EDIT, job.id, paid=True)
+
+
+def after_lapse(job: Job, desk: Desk) -> Event:
+    """Return what a lapsed lease makes of a job: without the `sent` mark it is proved that nothing was submitted."""
+    if job.state is not State.SUBMITTING:
+        return GivenBack(wait=0.0, why="lease lapsed")
+    if not job.sent:
+        return NotSubmitted(wait=0.0, why="lease lapsed before anything was sent")
+    wait = doubt_wait(desk.model(job.order.request.model).latency.p999_s, desk.doubt_wait_s)
+    return Doubted(detail="the worker vanished between the sent mark and the record of the answer", wait=wait)
