@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 
-_LOUD = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "s3transfer", "kombu", "amqp", "PIL")
+_LOUD = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "s3transfer", "kombu", "amqp")
 _QUERY = re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]*")
 _USERINFO = re.compile(r"(\w+://)[^\s/@]+@")
 
@@ -74,3 +74,4 @@ def set_up_logging(settings: Settings, *, level: str = "INFO", stream: TextIO | 
     root.setLevel(level)
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it complains of damaged pictures; the row's reason says it

@@ -25,8 +25,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 API_URL = "https://api.bfl.ai"
-BFL_HOSTS = (".bfl.ai", ".bfl.ml")
-"""Suffixes of the API's own hosts: the key may go to these (over https) and to BASE_URL, nowhere else."""
+API_HOSTS = ".bfl.ai"
+"""What the names of the API's own hosts end with: results from any of them are filed as the API's."""
 
 
 class SettingsError(ValueError):
@@ -85,7 +85,7 @@ class ApiSettings(_Part):
         """The name under which results of this API are filed: `bfl`, else its host and port."""
         parts = urlsplit(self.base_url)
         host = parts.hostname or ""
-        return "bfl" if host.endswith(BFL_HOSTS) else parts.netloc
+        return "bfl" if host.endswith(API_HOSTS) else parts.netloc
 
     def all_keys(self) -> tuple[SecretStr, ...]:
         """Return the keys of `keys` and of `keys_file` (blank lines and `#` lines left out), each once.

@@ -45,6 +45,8 @@ class Table:
     encoding: str = "utf-8"
     bom: bool = False
     newline: str = "\n"
+    data_columns: tuple[str, ...] = ()
+    """Columns that were said to be data whatever they look like; `failed.csv` leaves them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,8 @@ class Batch:
         known = {f.name for f in fields(cls)}
         data = {key: value for key, value in json.loads(text).items() if key in known}
         table = data["table"]
-        data["table"] = Table(**{**table, "columns": tuple(table["columns"])})
+        lists = {name: tuple(table.get(name, ())) for name in ("columns", "data_columns")}
+        data["table"] = Table(**{**table, **lists})
         return cls(**data)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobs.job import Job, State
+from jobs.job import Job, Receipt, State
 from jobs.models import MICROS_PER_USD
 from jobs.reasons import FLAGS
 
@@ -67,3 +67,22 @@ def outcome(job: Job) -> dict[str, Any]:
 def outcome_line(job: Job) -> str:
     """Return the outcome as one line of JSON, without its line end."""
     return json.dumps(outcome(job), ensure_ascii=False, separators=(",", ":"))
+
+
+LATE = "late_receipt"
+"""The state of a line that is no outcome: a charge that became known when its job had ended."""
+
+
+def late_line(job: Job, receipt: Receipt) -> str:
+    """Return the line that adds a charge to a job's outcome. It names the row; the outcome is written already."""
+    line = {
+        "batch": job.order.batch,
+        "job": job.id,
+        "row": job.order.row,
+        "round": job.round,
+        "attempt": job.attempt,
+        "state": LATE,
+        "task_id": receipt.task_id,
+        "cost_usd": usd(receipt.cost or 0),
+    }
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))

@@ -71,7 +71,7 @@ class Pace:
 class Following:
     """One batch being followed; `run` returns its document as it stands at the end.
 
-    With `uploading` this process is bringing the batch's local pictures, so nobody has to be told that they are missing.
+    With `uploading` this process brings the batch's local pictures, so nobody has to be told that they are missing.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ million rows holds only its counts and the first problems; the rest of the probl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.batch import Table
@@ -103,7 +103,7 @@ def make_plan(
     return Plan(
         manifest=str(path),
         name=name,
-        table=manifest.table,
+        table=replace(manifest.table, data_columns=tuple(sorted(options.data_columns))),
         understood=manifest.understood(checker.used),
         rows=accepted,
         groups=tally.groups,

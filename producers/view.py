@@ -177,7 +177,8 @@ class View:
     def _nearest(self, batch: str) -> list[str]:
         known = list(dict.fromkeys([*self._ledger.batches(), *self.stored()]))
         begins = [name for name in known if batch and name.startswith(batch)]
-        return (begins + difflib.get_close_matches(batch, known, n=5, cutoff=0.4))[:5]
+        close = difflib.get_close_matches(batch, known, n=5, cutoff=0.4)
+        return list(dict.fromkeys(begins + close))[:5]
 
 
 def eta(found: Mapping[str, Any], per_minute: float | None) -> float | None:

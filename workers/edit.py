@@ -5,7 +5,6 @@ Which step comes next is the job's state; a rescued job goes on from where it st
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Mapping
 
@@ -15,7 +14,7 @@ from jobs.batch import BatchState
 from jobs.errors import LedgerError, Superseded
 from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack, LateReceipt
 from jobs.job import Job, Receipt, State
-from jobs.outcome import outcome
+from jobs.outcome import late_line
 from jobs.queues import EDIT, FEED
 from jobs.retry import after_failure, doubt_wait
 from jobs.states import apply
@@ -128,8 +127,8 @@ def deliver_receipt(job: Job, receipt: Receipt, desk: Desk) -> None:
     for _ in range(10):
         current = desk.ledger.load(job.id)
         if current is None:
-            line = {**outcome(job), "state": "duplicate", "task_id": receipt.task_id, "region": receipt.region}
-            desk.ledger.late_receipt(job.order.batch, json.dumps(line), receipt.cost or 0)
+            desk.ledger.late_receipt(job.order.batch, late_line(job, receipt), receipt.cost or 0)
+            log.warning("receipt of an ended job", job=job.id, task_id=receipt.task_id)
             return
         if current.receipt is not None and current.receipt.task_id == receipt.task_id:
             return

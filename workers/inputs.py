@@ -14,8 +14,8 @@ from jobs.request import Request
 from workers.hosts import FetchError
 from workers.web import Web
 
-LARGEST_INPUT = 200 * 1024 * 1024
-"""What may be read from a bucket to be shrunk; more is refused unread."""
+LARGEST_INPUT = 100 * 1024 * 1024
+"""What is read to be shrunk, from a bucket or from the web; more is refused."""
 
 
 class InputFailed(Exception):

@@ -23,7 +23,7 @@ from workers.desk import Desk
 from workers.edit import HOUSE_THREADS
 from workers.feed import window
 from workers.gate import Gate
-from workers.inputs import Inputs
+from workers.inputs import LARGEST_INPUT, Inputs
 from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
@@ -116,7 +116,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             now=ledger.now,
         ),
         keys=KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now),
-        inputs=Inputs(bucket, Web(trusted_hosts=trusted), settings.s3.input_buckets),
+        inputs=Inputs(bucket, Web(trusted_hosts=trusted, max_bytes=LARGEST_INPUT), settings.s3.input_buckets),
         gate=Gate(ledger, stopping),
         keeper=LeaseKeeper(ledger, owner),
         pace=Pace(),

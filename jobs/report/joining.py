@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from jobs.errors import RetouchError
 from jobs.events import Cancelled
 from jobs.job import FINAL, Job
 from jobs.models import MICROS_PER_USD
-from jobs.outcome import outcome, usd
+from jobs.outcome import LATE, outcome, usd
 from jobs.row import Row
 from jobs.states import apply
 
@@ -63,6 +63,31 @@ class _Line:
         return self.rank > other.rank or (self.rank == other.rank and not self.rank[1])
 
 
+@dataclass(slots=True)
+class _Known:
+    """What the lines of one row say: the one that counts for each round, and charges that became known late."""
+
+    rounds: dict[int, _Line] = field(default_factory=dict)
+    late: dict[str, float] = field(default_factory=dict)
+    """Cost in dollars by task id; a line that comes twice counts once."""
+
+    def add(self, round_: int, line: _Line) -> None:
+        before = self.rounds.get(round_)
+        if before is None or line.replaces(before):
+            self.rounds[round_] = line
+
+    def joined(self, row: Row) -> Joined:
+        latest = max(self.rounds)
+        outcome = json.loads(self.rounds[latest].text)
+        told = {second["task_id"] for second in outcome["duplicates"]}
+        for task_id, cost in self.late.items():
+            if task_id not in told:
+                outcome["duplicates"].append({"task_id": task_id, "cost_usd": cost})
+                outcome["cost_usd"] = round(outcome["cost_usd"] + cost, 6)
+        earlier = sum(line.micros for round_, line in self.rounds.items() if round_ != latest)
+        return Joined(row, outcome, usd(earlier))
+
+
 def in_order(streams: Iterable[Iterable[Row]]) -> Iterator[Row]:
     """Return the rows of every limit group, each stream ascending, as one ascending stream."""
     return heapq.merge(*streams, key=lambda row: row.number)
@@ -99,7 +124,7 @@ def joined(
         ValueError: the rows do not ascend.
     """
     _spill(outcomes, folder, rows_per_range)
-    current, found = -1, dict[int, dict[int, _Line]]()
+    current, found = -1, dict[int, _Known]()
     last = 0
     for row in rows:
         if row.number <= last:
@@ -108,26 +133,24 @@ def joined(
         if row.number // rows_per_range != current:
             current = row.number // rows_per_range
             found = _read_range(_range_file(folder, current))
-        rounds = found.pop(row.number, None)
-        if rounds is None:
+        known = found.pop(row.number, None)
+        if known is None or not known.rounds:
             made = missing(row)
             if made is None:
                 raise OutcomeMissing(f"Row {row.number} has no outcome yet; the report is written once it has.")
             yield Joined(row, made)
             continue
-        latest = max(rounds)
-        earlier = sum(line.micros for round_, line in rounds.items() if round_ != latest)
-        yield Joined(row, json.loads(rounds[latest].text), usd(earlier))
+        yield known.joined(row)
 
 
 def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: int) -> None:
     waiting: dict[int, list[str]] = {}
     count = 0
     for line in outcomes:
-        final = int(line["state"] in FINAL)
         micros = round(line["cost_usd"] * MICROS_PER_USD)
         text = json.dumps(line, separators=(",", ":"))
-        head = f"{line['row']} {line['round']} {line['attempt']} {final} {len(line['duplicates'])} {micros} "
+        kind = LATE if line["state"] == LATE else int(line["state"] in FINAL)
+        head = f"{line['row']} {line['round']} {line['attempt']} {kind} {len(line.get('duplicates', ()))} {micros} "
         waiting.setdefault(line["row"] // rows_per_range, []).append(f"{head}{text}\n")
         count += 1
         if count >= LINES_PER_WRITE:
@@ -143,19 +166,20 @@ def _append(waiting: dict[int, list[str]], folder: Path) -> None:
     waiting.clear()
 
 
-def _read_range(path: Path) -> dict[int, dict[int, _Line]]:
-    """Return the line that counts for each row and round of one range; the file is gone afterwards."""
-    found: dict[int, dict[int, _Line]] = {}
+def _read_range(path: Path) -> dict[int, _Known]:
+    """Return what is known of each row of one range; the file is gone afterwards."""
+    found: dict[int, _Known] = {}
     if not path.exists():
         return found
     with path.open(encoding="ascii", newline="\n") as file:
         for spilled in file:
-            row, round_, attempt, final, duplicates, micros, text = spilled.rstrip("\n").split(" ", 6)
-            line = _Line((int(attempt), int(final), int(duplicates)), int(micros), text)
-            rounds = found.setdefault(int(row), {})
-            known = rounds.get(int(round_))
-            if known is None or line.replaces(known):
-                rounds[int(round_)] = line
+            row, round_, attempt, kind, duplicates, micros, text = spilled.rstrip("\n").split(" ", 6)
+            known = found.setdefault(int(row), _Known())
+            if kind == LATE:
+                late = json.loads(text)
+                known.late[late["task_id"]] = late["cost_usd"]
+            else:
+                known.add(int(round_), _Line((int(attempt), int(kind), int(duplicates)), int(micros), text))
     path.unlink()
     return found
 

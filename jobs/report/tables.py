@@ -12,7 +12,7 @@ under the same keys and fingerprints, run from any folder without a flag.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,7 @@ ADDED = (
 """The columns that results have beside the user's own."""
 
 _ALIASES = {"input_image": "image"} | {f"input_image_{n + 1}": f"ref_{n}" for n in range(1, 8)}
-_PLANNED = frozenset({"id", "image", "prompt", "model", "output", *_ALIASES.values()})
+_PLANNED = frozenset({"id", "image", "prompt", "model", "output", "pass_urls", *_ALIASES.values()})
 """Columns whose value in `failed.csv` is always the planned one, whatever the user's cell says."""
 
 
@@ -142,13 +142,15 @@ class Failed:
                 # One name for a thing in all rows: `image` in one and `input_image` in another is refused.
                 spelled = {canonical(column): column for column in self._table.columns}
                 for row, told in self._read():
-                    lines.line(json_line(_planned_object(row, told, spelled)))
+                    lines.line(json_line(_planned_object(row, told, spelled, self._table.data_columns)))
             else:
                 self._write_table(lines)
         return self._path
 
     def _write_table(self, lines: TableFile) -> None:
-        columns = self._table.columns
+        # A column that was said to be data could be read as something else without that word.
+        kept = [n for n, column in enumerate(self._table.columns) if column not in self._table.data_columns]
+        columns = tuple(self._table.columns[n] for n in kept)
         refs = [f"ref_{n}" for n in range(1, self._refs + 1)]
         names = ["id", "image", *refs, "prompt", "model", "output", *self._names, STATUS, REASON]
         places = {name: _place(columns, name) for name in names}
@@ -156,7 +158,8 @@ class Failed:
         lines.row([*columns, *(name for name, place in places.items() if place is None)])
         for row, told in self._read():
             values = {**planned(row), **told}
-            cells = _cells(row, len(columns))
+            own = _cells(row, len(self._table.columns))
+            cells = [own[n] for n in kept]
             for known in rewritten:  # no old cell may stay beside the planned one under its other name
                 cells[known] = ""
             for name, place in places.items():
@@ -189,7 +192,9 @@ def planned(row: Row) -> dict[str, Param]:
     return named
 
 
-def _planned_object(row: Row, told: Mapping[str, Param], spelled: Mapping[str, str]) -> dict[str, Any]:
+def _planned_object(
+    row: Row, told: Mapping[str, Param], spelled: Mapping[str, str], left_out: Collection[str]
+) -> dict[str, Any]:
     """Return the JSON object of a failed row: the user's keys in their order, then what they did not say.
 
     `spelled` gives the user's name of a thing by Retouch's.
@@ -198,6 +203,8 @@ def _planned_object(row: Row, told: Mapping[str, Param], spelled: Mapping[str, s
     found: dict[str, Any] = {}
     for key, value in _object(row).items():
         name = canonical(key)
+        if key in left_out:
+            continue
         if name in values:
             found[key] = values.pop(name)
         elif name not in _PLANNED:

@@ -7,7 +7,7 @@ starts nothing at all.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
 from config.settings import Settings, SettingsError, read_settings
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.errors import LedgerError
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue
+from producers.cli.drain import drain
 from producers.cli.voice import Stop, Voice, debugging
 from producers.messages import Hints, Sender
 from producers.stack.local import LocalStack, Wanted, running_record, what_is_wanted
@@ -148,7 +150,7 @@ def _opened(settings: Settings, wanted: Wanted, voice: Voice) -> Iterator[House]
         stack.callback(sender.close)
         alone = local is not None and local.owner and not wanted.workers
         view = View(ledger, bucket, layout, catalogue, **({"no_worker": STOPPED} if alone else {}))
-        yield House(
+        house = House(
             settings=found,
             stack=local,
             catalogue=catalogue,
@@ -159,3 +161,17 @@ def _opened(settings: Settings, wanted: Wanted, voice: Voice) -> Iterator[House]
             view=view,
             own_storage=wanted.storage,
         )
+        try:
+            yield house
+        finally:
+            bring_home(house.ledger, local, voice)
+
+
+def bring_home(ledger: Ledger, local: LocalStack | None, voice: Voice) -> None:
+    """Let the edits in flight end before the local stack does; nothing where this process does not run it."""
+    if local is None or not local.owner or local.failure is not None:
+        return
+    if not any(name.startswith("worker") for name in local.pids()):
+        return
+    with suppress(LedgerError, KeyboardInterrupt):
+        drain(ledger, voice.note)

@@ -15,9 +15,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from config.parts import ledger_of
 from config.settings import Settings, SettingsError
 from producers.cli import options as o
-from producers.cli.house import settings_of
+from producers.cli.house import bring_home, settings_of
 from producers.cli.live import SIMULATED
 from producers.cli.voice import OK, Stop, Voice
 from producers.stack.local import LocalStack, find_running, what_is_wanted
@@ -44,7 +45,7 @@ def up(workers: Workers = 1, simulate: o.Simulate = False, quiet: o.Quiet = Fals
             while stack.failure is None:
                 time.sleep(_LOOK_S)
         except KeyboardInterrupt:
-            voice.note("\nStopping: edits that are at the API are fetched first.")
+            bring_home(ledger_of(stack.settings), stack, voice)
             return OK
         raise Stop("local_stack", stack.failure, exit_code=3)
 

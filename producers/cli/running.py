@@ -253,7 +253,7 @@ def _interrupted(batch: Batch, house: House) -> Stop:
         message = f"Interrupted; the batch is paused, {rows} still wait for local pictures."
         remedy = f"`retouch resume {batch.id}` in this folder goes on."
     elif house.runs_here:
-        message = "Interrupted; edits that are paid are kept, and the local stack stops."
+        message = "Interrupted; the local stack has stopped, and nothing is lost."
         remedy = f"`retouch resume {batch.id}` in this folder goes on."
     else:
         message = "Interrupted; the batch runs on."

@@ -34,6 +34,8 @@ MAX_ID = 512
 
 _REMEMBERED = 4_096
 
+_YES = frozenset({"1", "true", "yes", "y"})
+
 
 class RowChecker:
     """Checks the rows of one manifest, in order: it remembers ids and output keys (50 MB at a million rows).
@@ -174,7 +176,7 @@ class RowChecker:
                 prompt=prompt,
                 inputs=uris,
                 params=asked.params,
-                pass_urls=self._options.pass_urls and all(uri.startswith("https://") for uri in uris),
+                pass_urls=self._passes(cells) and all(uri.startswith("https://") for uri in uris),
             ),
             output=output,
             expected=price.expected,
@@ -238,6 +240,11 @@ class RowChecker:
             inputs.append(self._inputs.find(text))
         except InputError as error:
             found.append(problem(column, error.code, str(error), error.remedy))
+
+    def _passes(self, cells: tuple[str, ...]) -> bool:
+        """Whether the API is to fetch this row's URLs itself."""
+        place = self._meaning.pass_urls
+        return self._options.pass_urls or (place is not None and cells[place].strip().lower() in _YES)
 
     def _find_asked(self, cells: tuple[str, ...], inputs: list[Input], found: list[RowProblem]) -> Asked | None:
         place = self._meaning.model

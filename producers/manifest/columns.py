@@ -19,7 +19,7 @@ from jobs.models import Catalogue
 from producers.manifest.problems import ManifestError, listed
 from producers.manifest.spelling import distance, hint, squashed
 
-PLAIN_COLUMNS = frozenset({"id", "image", "input_image", "prompt", "model", "output"})
+PLAIN_COLUMNS = frozenset({"id", "image", "input_image", "prompt", "model", "output", "pass_urls"})
 REFERENCES = tuple((f"ref_{n}", f"input_image_{n + 1}") for n in range(1, 8))
 """The two names of each reference: `ref_1` is the API's `input_image_2`."""
 OURS = frozenset({"webhook_url", "webhook_secret"})
@@ -40,13 +40,14 @@ class Meaning:
     prompt: int | None
     model: int | None
     output: int | None
+    pass_urls: int | None
     fields: tuple[tuple[int, str], ...]
     """(position, field name) of each column that is a field of some model."""
 
     @property
     def known(self) -> frozenset[int]:
         """The positions that mean something to Retouch."""
-        single = (self.id, self.image, self.prompt, self.model, self.output, *self.references)
+        single = (self.id, self.image, self.prompt, self.model, self.output, self.pass_urls, *self.references)
         return frozenset(p for p in single if p is not None) | {position for position, _ in self.fields}
 
 
@@ -91,6 +92,7 @@ def understand(columns: Sequence[str], catalogue: Catalogue, data_columns: Set[s
         prompt=where.get("prompt"),
         model=where.get("model"),
         output=where.get("output"),
+        pass_urls=where.get("pass_urls"),
         fields=tuple((where[name], name) for name in fields if name in where),
     )
 

@@ -54,13 +54,7 @@ class House:
     ledger: Ledger
     later: Callable[[float], None]
     """Let so many seconds pass."""
-    client: redis.Redis | None = None
     names: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    @property
-    def repeats(self) -> bool:
-        """Whether every script runs twice."""
-        return self.name.endswith("twice")
 
     def open(self, batch: str = "b", **agreed: Any) -> Batch:
         """Open a batch of 40 rows in `flux` with money for all, unless told otherwise."""
@@ -295,7 +289,7 @@ def redis_house(client: redis.Redis, name: str) -> House:
     ledger = RedisLedger(client, CATALOGUE)
     if name.endswith("twice"):
         ledger._run = LostReplies(client)
-    return House(name=name, ledger=ledger, later=lambda seconds: _let_pass(client, seconds), client=client)
+    return House(name=name, ledger=ledger, later=lambda seconds: _let_pass(client, seconds))
 
 
 def memory_house() -> House:
@@ -309,11 +303,18 @@ def memory_house() -> House:
 
 
 @pytest.fixture(params=["memory", "redis-6.2", "redis-7", "redis-7-twice"])
-def house(request: pytest.FixtureRequest, servers: Callable[[str], redis.Redis]) -> House:
+def anew(request: pytest.FixtureRequest, servers: Callable[[str], redis.Redis]) -> Callable[[], House]:
+    """Each ledger in turn, as a function that gives an empty one."""
+    name = str(request.param)
+    if name == "memory":
+        return memory_house
+    return lambda: redis_house(servers(name.split("-")[1]), name)
+
+
+@pytest.fixture
+def house(anew: Callable[[], House]) -> House:
     """Each ledger in turn."""
-    if request.param == "memory":
-        return memory_house()
-    return redis_house(servers(request.param.split("-")[1]), request.param)
+    return anew()
 
 
 @pytest.fixture(params=["6.2", "7"])

@@ -95,7 +95,7 @@ def test_workers_are_seen_for_a_minute(house: House) -> None:
     both = house.ledger.workers()
     house.later(30)
 
-    assert sorted(both, key=lambda w: w.id) == [old, new]
+    assert both == [new, old]
     assert house.ledger.workers() == [new]
 
 

@@ -36,6 +36,8 @@ def server() -> Iterator[Script]:
     script = Script()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # an older one leaves the client waiting for its 100 Continue
+
         def handle_any(self) -> None:
             script.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
             self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -296,6 +296,7 @@ def test_a_long_line_is_noticed_across_chunks(tmp_path: Path) -> None:
     error = refused(tmp_path, filler + "y" * 70_000 + "\nb.jpg\n")
 
     assert error.line == filler.count("\n") + 1
+    assert "65,536 bytes" in error.message
 
 
 def test_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,9 +293,9 @@ def test_cheap_shrinking_of_a_jpeg_costs_no_detail() -> None:
 
     fitted = fit(saved(fine, "JPEG", quality=95), max_bytes=LIMIT, max_pixels=400 * 300)
 
-    careful = fine.resize((400, 300), Image.Resampling.LANCZOS)
+    careful = fine.resize((384, 288), Image.Resampling.LANCZOS)
     difference = ImageStat.Stat(ImageChops.difference(opened(fitted.data), careful))
-    assert fitted.picture.width == 400
+    assert opened(fitted.data).size == careful.size
     assert max(difference.mean) < 6
 
 

@@ -50,9 +50,7 @@ def test_the_result_has_the_size_that_is_asked_for() -> None:
 
 
 def test_the_result_is_reserved_with_its_sides_rounded_up_to_16() -> None:
-    assert (
-        row_price(PRO, [(1000, 1000)]).at_most == 60_000
-    )  # 1008 x 1008 counts as 2 MP: 3 + 1.5, and 1.5 for the input
+    assert row_price(PRO, [(1000, 1000)]).at_most == 60_000  # 1008 x 1008 is 2 MP: 3 + 1.5, and 1.5 of input
     assert row_price(PRO, [(992, 992)]).at_most == 45_000
 
 

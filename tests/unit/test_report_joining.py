@@ -1,5 +1,6 @@
 """Rows meet their outcomes: doubles, rounds, doubts that were settled, and rows that were never fed."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from jobs.batch import Batch
 from jobs.job import Job, Receipt, State
-from jobs.outcome import outcome
+from jobs.outcome import late_line, outcome
 from jobs.report.joining import Joined, OutcomeMissing, cancelled, in_order, joined
 from jobs.request import Request
 from jobs.row import Row
@@ -158,3 +159,13 @@ def test_nothing_is_left_on_disk(tmp_path: Path) -> None:
     list(joined([a_row(1), a_row(20)], [line(1), line(20)], tmp_path, rows_per_range=8))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_charge_that_became_known_late_is_added_to_its_row_once(tmp_path: Path) -> None:
+    job = Job(order=a_row(1).order("autumn"))
+    late = json.loads(late_line(job, Receipt(task_id="second", polling_url="https://x", cost=45_000)))
+
+    (found,) = joined([a_row(1)], [late, line(1, cost=45_000), late], tmp_path)
+
+    assert found.outcome["duplicates"] == [{"task_id": "second", "cost_usd": 0.045}]
+    assert found.cost_usd == 0.09

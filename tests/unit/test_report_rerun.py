@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,4 +166,29 @@ def test_results_can_be_run_again_as_a_manifest_with_the_same_flags(folder: Path
 
     _, again = plan(folder / results_name(table), FLAGS, "autumn")
 
+    assert asked(again) == asked(first)
+
+
+def test_a_row_whose_url_the_api_fetches_itself_is_planned_again_that_way(folder: Path) -> None:
+    manifest = folder / "m.csv"
+    manifest.write_text("id,image\na,https://x.example/a.jpg\nb,s3://shop/b.jpg\n")
+    table, first = plan(manifest, replace(FLAGS, prompt="p", output=None, references=(), pass_urls=True), "autumn")
+
+    _, again = plan(report(folder.parent / "report", table, first), PLAIN, "failed")
+
+    assert [row.request.pass_urls for row in again] == [True, False]
+    assert asked(again) == asked(first)
+
+
+def test_a_column_that_was_said_to_be_data_is_left_out_of_what_is_run_again(folder: Path) -> None:
+    manifest = folder / "m.csv"
+    manifest.write_text("id,image,width\na,s3://shop/a.jpg,90\n")
+    flags = PlanOptions(prompt="p", buckets=frozenset({"shop"}), data_columns=frozenset({"width"}))
+    table, first = plan(manifest, flags, "autumn")
+
+    again_table, again = plan(
+        report(folder.parent / "report", replace(table, data_columns=("width",)), first), PLAIN, "failed"
+    )
+
+    assert "width" not in again_table.columns
     assert asked(again) == asked(first)

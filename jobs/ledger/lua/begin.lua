@@ -6,7 +6,7 @@ local throttle = table.remove(KEYS)
 local now = clock()
 local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
-if is ~= 'same' then return {is, now, 0} end
+if is ~= 'same' then return {is, now, told(change, ARGV[3])} end
 
 local b = redis.call('HMGET', KEYS[2], 'state', 'settled', 'reserved', 'doubt_used', 'ceiling')
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end

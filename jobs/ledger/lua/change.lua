@@ -68,7 +68,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
     'staged:' .. group, 'feeding:' .. group)
   if b[1] == 'open' and tonumber(b[2] or '0') < tonumber(b[3] or '0') and tonumber(b[4] or '0') < tonumber(b[5] or '0')
     and now - tonumber(b[6] or '0') > 2000 then
-    redis.call('HSET', batch, 'feeding:' .. group, now)
+    redis.call('HSET', batch, 'feeding:' .. group, now, 'told:' .. group, op)
     return 1
   end
   return 0
@@ -83,4 +83,9 @@ local function standing(change, op)
     return 'superseded'
   end
   return 'same'
+end
+
+-- Whether this operation was told to feed; asked again after a lost reply, it is told again.
+local function told(change, op)
+  return redis.call('HGET', KEYS[2], 'told:' .. change.group) == op and 1 or 0
 end

@@ -4,5 +4,5 @@ redis.call('DEL', table.remove(KEYS))
 local now = clock()
 local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
-if is ~= 'same' then return {is, now, 0} end
+if is ~= 'same' then return {is, now, told(change, ARGV[3])} end
 return {'done', now, carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5]))}

@@ -3,7 +3,7 @@
 local now = clock()
 local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
-if is ~= 'same' then return {is, now, 0} end
+if is ~= 'same' then return {is, now, told(change, ARGV[3])} end
 local b = redis.call('HMGET', KEYS[2], 'doubt_used', 'allowance', 'state')
 if tonumber(b[1] or '0') + change.doubt_used > tonumber(b[2] or '0') then return {'no_allowance', now, 0} end
 if b[3] == 'cancelled' then return {'cancelled', now, 0} end

@@ -1,0 +1,304 @@
+"""Whatever happens in whatever order, the ledger's sums are the sums of its jobs.
+
+A machine of random moves plays with a ledger and keeps its own record of every job; after each move the two agree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs import events as e
+from jobs.batch import BatchState
+from jobs.errors import Superseded
+from jobs.job import Job, Receipt, State
+from jobs.ledger.change import Seat, holds_reserve, holds_slot, seat_of
+from jobs.ledger.port import Recorded
+from jobs.states import TABLE, apply
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import House
+
+RESERVE, COST = 60_000, 45_000
+SIZES = {"flux": 5, "kontext-max": 2}
+CEILING, ALLOWANCE = 30 * RESERVE, 3 * RESERVE
+LIVE = (State.SUBMITTING, State.RUNNING, State.READY, State.KEPT)
+
+picks = st.integers(0, 10_000)
+waits = st.sampled_from([0.0, 1.0, 60.0])
+
+
+class Machine(RuleBasedStateMachine):
+    """Random moves of workers, the tick and the operator over one batch of two limit groups."""
+
+    def __init__(self, make: Callable[[], House]) -> None:
+        super().__init__()
+        self.house = make()
+        self.ledger = self.house.ledger
+        self.jobs: dict[str, Job] = {}
+        self.ended: dict[str, Job] = {}
+        self.seats: dict[str, Seat] = {}
+        self.over: set[str] = set()
+        """Slots that were not taken through the gate: the API counts them whether or not there is room."""
+        self.late = self.lines = self.used = 0
+
+    @initialize()
+    def open(self) -> None:
+        self.house.open(groups={"flux": 60, "kontext-max": 60}, ceiling=CEILING, allowance=ALLOWANCE)
+
+    def pick(self, pick: int) -> Job:
+        return self.jobs[sorted(self.jobs)[pick % len(self.jobs)]]
+
+    def follow(self, before: Job, after: Job, said: Recorded) -> None:
+        SEEN[str(before.state), str(after.state), str(said.closed)] += 1
+        """Write down what a move that the ledger accepted made of a job."""
+        if said.closed:
+            return
+        if holds_slot(after) and after.slot != (before.slot if holds_slot(before) else ""):
+            (self.over.discard if after.state is State.SUBMITTING else self.over.add)(after.slot)
+        self.seats[after.id] = seat_of(after, self.ledger.now())
+        self.lines += (after.final or after.held) and after != before
+        if after.final:
+            self.ended[after.id] = self.jobs.pop(after.id)
+            self.ended[after.id] = after
+        else:
+            found = self.ledger.load(after.id)
+            assert found is not None
+            assert found == replace(after, not_before=found.not_before)
+            self.jobs[after.id] = found
+
+    # -- moves
+
+    @rule(count=st.integers(1, 6), group=st.sampled_from(sorted(SIZES)))
+    def feed(self, count: int, group: str) -> None:
+        progress = self.house.progress()
+        cursor = progress.cursors[group]
+        if progress.state is not BatchState.OPEN or cursor + count > 60:
+            return
+        for job in self.house.feed(count, cursor, group=group):
+            self.jobs[job], self.seats[job] = self.house.load(job), Seat.HOT
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=picks, owner=st.sampled_from(["w1", "w2"]))
+    def claim(self, pick: int, owner: str) -> None:
+        before = self.pick(pick)
+        claim = self.ledger.claim(before.id, owner)
+        if claim.job is None:
+            return
+        assert claim.job == replace(before, owner=owner, fence=before.fence + 1, not_before=0.0)
+        assert not before.owner
+        self.jobs[before.id] = claim.job
+        if before.state is State.QUEUED:
+            self.seats[before.id] = Seat.HOT
+
+    @precondition(lambda self: any(job.owner for job in self.jobs.values()))
+    @rule(pick=picks)
+    def begin(self, pick: int) -> None:
+        owned = [job for job in self.jobs.values() if job.owner and job.state is State.QUEUED]
+        if not owned:
+            return
+        before = owned[pick % len(owned)]
+        fingerprint = f"f{before.order.row % 9}-{before.attempt % 2}"
+        after = self.house.to_begin(before, fingerprint)
+        had = self.ledger.slots_used()
+        said = self.ledger.begin(before, after)
+        self.follow(before, after, said)
+        if said.closed is None:
+            groups = {"flux", before.order.limit_group}
+            assert all(had[group] < SIZES[group] for group in groups)
+            money = self.house.progress()
+            assert money.settled + money.reserved + money.doubt_used <= CEILING
+            assert money.state is BatchState.OPEN
+            assert not [
+                job
+                for job in self.jobs.values()
+                if job.state in LIVE and job.fingerprint == fingerprint and job.id != before.id
+                if job.slot not in self.over
+            ]
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=picks, which=picks, wait=waits, cost=st.sampled_from([None, COST]))
+    def move(self, pick: int, which: int, wait: float, cost: int | None) -> None:
+        before = self.pick(pick)
+        kinds = [kind for kind in TABLE[before.state] if kind is not e.Begun]
+        event = self.event(kinds[which % len(kinds)], wait, cost)
+        after = apply(before, event, self.ledger.now())
+        if isinstance(event, e.Resubmitted):
+            said = self.ledger.resubmit(before, after)
+            self.used += 0 if said.closed else RESERVE
+        else:
+            said = self.ledger.record(before, after)
+        self.follow(before, after, said)
+
+    def event(self, kind: type[e.Event], wait: float, cost: int | None) -> e.Event:
+        result = self.house.filed().result
+        receipt = Receipt(task_id="late", polling_url="https://x/late", cost=cost)
+        made: dict[type[e.Event], Callable[[], e.Event]] = {
+            e.Accepted: lambda: self.house.accepted(cost),
+            e.LateReceipt: lambda: e.LateReceipt(receipt=receipt),
+            e.GivenBack: lambda: e.GivenBack(wait=wait),
+            e.NotSubmitted: lambda: e.NotSubmitted(wait=wait),
+            e.AttemptFailed: lambda: e.AttemptFailed(code="api_error", detail="x", wait=wait),
+            e.Doubted: lambda: e.Doubted(detail="timeout", wait=wait),
+            e.Ready: lambda: self.house.fetchable(cost),
+            e.Kept: lambda: e.Kept(detail="storage is away"),
+            e.Stored: self.house.filed,
+            e.Unchanged: lambda: e.Unchanged(result=result, fingerprint="f1-1", how="copied"),
+            e.Moderated: lambda: e.Moderated(code="result_moderated", detail="x", cost=cost),
+            e.Failed: lambda: e.Failed(code="api_error", detail="x", paid=True),
+        }
+        return made.get(kind, kind)()
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=picks, which=picks)
+    def move_by_one_who_lost_the_job(self, pick: int, which: int) -> None:
+        job = self.pick(pick)
+        stale = replace(job, fence=job.fence - 1)
+        kinds = [kind for kind in TABLE[job.state] if kind is not e.Begun]
+        after = apply(stale, self.event(kinds[which % len(kinds)], 0.0, None), self.ledger.now())
+        for act in (self.ledger.record, self.ledger.resubmit, self.ledger.begin):
+            with pytest.raises(Superseded):
+                act(stale, after)
+
+    @precondition(lambda self: self.ended)
+    @rule(pick=picks)
+    def charge_for_an_ended_job(self, pick: int) -> None:
+        self.ledger.late_receipt("b", "{}", COST)
+        self.late += COST
+        self.lines += 1
+
+    @precondition(lambda self: self.ended)
+    @rule(pick=picks)
+    def touch_an_ended_job(self, pick: int) -> None:
+        job = self.ended[sorted(self.ended)[pick % len(self.ended)]]
+        assert self.ledger.load(job.id) is None
+        assert self.ledger.claim(job.id, "w1").why in ("final", "missing")
+        with pytest.raises(Superseded):
+            self.ledger.record(replace(job, state=State.READY), job)
+
+    @rule()
+    def take_over(self) -> None:
+        for before in self.ledger.lapsed(100):
+            event: e.Event = e.GivenBack(wait=0)
+            if before.state is State.SUBMITTING:
+                event = e.Doubted(detail="the worker died", wait=0) if before.sent else e.NotSubmitted(wait=0)
+            after = replace(apply(before, event, self.ledger.now()), fence=before.fence + 1)
+            self.follow(before, after, self.ledger.record(before, after))
+
+    @rule()
+    def send_what_is_due(self) -> None:
+        for hint in self.ledger.due(100):
+            job = self.jobs[hint.job]
+            assert not job.owner
+            assert hint.paid == (job.receipt is not None)
+        assert self.ledger.due(100) == []
+
+    @rule(seconds=st.sampled_from([1.0, 31.0, 100.0]))
+    def wait(self, seconds: float) -> None:
+        self.house.later(seconds)
+        self.reload()
+
+    @rule(state=st.sampled_from([BatchState.OPEN, BatchState.OPEN, BatchState.PAUSED]))
+    def set_state(self, state: BatchState) -> None:
+        self.ledger.set_state("b", state, "operator", only_from=[BatchState.OPEN, BatchState.PAUSED])
+        self.reload()
+
+    def reload(self) -> None:
+        for job in self.jobs:
+            now = self.house.load(job)
+            assert now == replace(self.jobs[job], not_before=now.not_before)
+            self.jobs[job] = now
+
+    @rule()
+    def flush(self) -> None:
+        part = self.ledger.take_outcomes("b")
+        if part:
+            self.lines -= len(part[1])
+            self.ledger.drop_outcomes("b", part[0])
+
+    # -- what always holds
+
+    @invariant()
+    def counts_add_up(self) -> None:
+        progress = self.house.progress()
+        every = [*self.jobs.values(), *self.ended.values()]
+        assert self.house.counts() == Counter(str(job.state) for job in every)
+        assert sum(progress.counts.values()) == sum(progress.cursors.values())
+        assert progress.held == sum(job.held for job in self.jobs.values())
+        assert self.ledger.jobs_of("b") == sorted(self.jobs)
+
+    @invariant()
+    def slots_are_those_of_the_jobs_that_hold_them(self) -> None:
+        holding = [job for job in self.jobs.values() if holds_slot(job)]
+        used = self.ledger.slots_used()
+        assert used["flux"] == len(holding)
+        assert used["kontext-max"] == sum(job.order.limit_group == "kontext-max" for job in holding)
+        assert self.ledger.remove_strays() == 0
+        for group, size in SIZES.items():
+            inside = [job for job in holding if group in ("flux", job.order.limit_group)]
+            assert sum(job.slot not in self.over for job in inside) <= size
+
+    @invariant()
+    def money_is_that_of_the_jobs(self) -> None:
+        progress = self.house.progress()
+        assert progress.reserved == RESERVE * sum(holds_reserve(job) for job in self.jobs.values())
+        assert progress.settled == self.late + sum(job.cost for job in (*self.jobs.values(), *self.ended.values()))
+        assert progress.doubt_used == self.used <= ALLOWANCE
+
+    @invariant()
+    def windows_are_those_of_the_jobs(self) -> None:
+        progress = self.house.progress()
+        seats = Counter(self.seats[job] for job in self.jobs)
+        assert sum(progress.hot.values()) == seats[Seat.HOT]
+        assert progress.waiting == seats[Seat.WAITING] + seats[Seat.HELD]
+
+    @invariant()
+    def reasons_are_those_of_the_jobs(self) -> None:
+        bad = [job for job in self.ended.values() if job.state not in (State.STORED, State.UNCHANGED)]
+        bad += [job for job in self.jobs.values() if job.held]
+        rows = Counter(job.reason for job in bad)
+        assert {code: n for code, (n, _) in self.house.progress().reasons.items()} == rows
+        assert sum(cost for _, cost in self.house.progress().reasons.values()) == sum(job.cost for job in bad)
+
+    @invariant()
+    def every_end_has_its_outcome(self) -> None:
+        assert self.ledger.outcomes_waiting("b")[0] == self.lines
+
+
+SEEN: Counter = Counter()
+EXAMPLES = {"memory": (1500, 80), "redis-6.2": (150, 60), "redis-7": (150, 60), "redis-7-twice": (150, 60)}
+
+
+def test_the_sums_of_the_ledger_are_the_sums_of_its_jobs(house: House, anew: Callable[[], House]) -> None:
+    class Here(Machine):
+        def __init__(self) -> None:
+            super().__init__(anew)
+
+    examples, steps = EXAMPLES[house.name]
+
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+    print(SEEN)
