@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from config.settings import Settings, SettingsError
 from jobs.queues import EDIT, EDIT_QUEUE, HOUSE_QUEUE, KEY_PREFIX, PAID_QUEUE, QUEUES
@@ -25,7 +27,7 @@ def transport(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],  # a pickled message is refused unread
-        "task_queues": [Queue(name) for name in QUEUES],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": HOUSE_QUEUE,
         "task_routes": {EDIT: {"queue": EDIT_QUEUE}},
         "task_create_missing_queues": False,
@@ -56,6 +58,10 @@ class Messenger:
         self._app = app
 
     def send(self, task: str, *args: str | int, paid: bool = False) -> None:
-        """Send one message; `paid` puts an edit before all others."""
+        """Send one message; `paid` puts an edit before all others.
+
+        A message is a hint: one that cannot be sent is dropped, and the workers' tick finds what was forgotten.
+        """
         queue = PAID_QUEUE if paid else EDIT_QUEUE if task == EDIT else HOUSE_QUEUE
-        self._app.send_task(task, args=list(args), queue=queue, ignore_result=True, argsrepr="…", kwargsrepr="…")
+        with suppress(OperationalError):
+            self._app.send_task(task, args=list(args), queue=queue, ignore_result=True, argsrepr="…", kwargsrepr="…")

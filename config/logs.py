@@ -17,7 +17,18 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 
-_LOUD = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "s3transfer", "kombu", "amqp")
+_LOUD = (
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "botocore",
+    "boto3",
+    "s3transfer",
+    "kombu",
+    "amqp",
+)
 _QUERY = re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]*")
 _USERINFO = re.compile(r"(\w+://)[^\s/@]+@")
 

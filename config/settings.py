@@ -48,18 +48,14 @@ def _listed(value: object) -> object:
 
 
 class RedisSettings(_Part):
-    url: SecretStr | None = (
-        None  # may carry a password, so it is a secret; default none: an embedded redis-server
-    )
+    url: SecretStr | None = None  # may carry a password, so it is a secret; default none: an embedded redis-server
 
 
 class ApiSettings(_Part):
     base_url: str = API_URL  # default the API's global host
     keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # default none: the simulator stands in
     keys_file: Path | None = None  # one key a line; default none
-    trusted_hosts: Annotated[
-        tuple[str, ...], NoDecode
-    ] = ()  # `host` or `host:port`; default none beside BFL's own
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # `host` or `host:port`; default none beside BFL's own
     active_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None  # default none: the catalogue's (24)
     timeout_s: Annotated[float, Field(gt=0, le=600)] = (
         30.0  # one read of one answer; default 30: a submit answers in 1 s
@@ -71,12 +67,7 @@ class ApiSettings(_Part):
     @classmethod
     def _origin(cls, value: str) -> str:
         parts = urlsplit(value)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username
-            or parts.path.strip("/")
-        ):
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.path.strip("/"):
             raise ValueError("RETOUCH_API__BASE_URL must be scheme and host only, such as https://api.bfl.ai")
         return value.rstrip("/")
 
@@ -114,9 +105,7 @@ class S3Settings(_Part):
     region: str | None = None  # default none: the usual AWS_* chain
     prefix: str = "retouch/"  # every key of Retouch's own starts with it
     input_buckets: Annotated[tuple[str, ...], NoDecode] = ()  # default none: the bucket itself
-    checksums: str = (
-        "when_supported"  # or when_required, for stores that refuse CRC32; default: checked uploads
-    )
+    checksums: str = "when_supported"  # or when_required, for stores that refuse CRC32; default: checked uploads
 
     _lists = field_validator("input_buckets", mode="before")(_listed)
 
@@ -124,9 +113,7 @@ class S3Settings(_Part):
     @classmethod
     def _folder(cls, value: str) -> str:
         if not value or value.startswith("/") or "//" in value:
-            raise ValueError(
-                "RETOUCH_S3__PREFIX must be a folder such as retouch/ (not empty, no leading slash)"
-            )
+            raise ValueError("RETOUCH_S3__PREFIX must be a folder such as retouch/ (not empty, no leading slash)")
         return value if value.endswith("/") else value + "/"
 
     @field_validator("checksums")
@@ -145,9 +132,7 @@ class WorkerSettings(_Part):
 
 
 class SubmitSettings(_Part):
-    doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = (
-        None  # default none: 1 % of the estimate, within bounds
-    )
+    doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = None  # default none: 1 % of the estimate, within bounds
     doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0  # the least a doubt waits for its answer; default 30
 
 
@@ -188,9 +173,7 @@ class Settings(BaseSettings):
     def _storage_is_whole(self) -> Self:
         s3 = self.s3
         if (s3.access_key_id is None) != (s3.secret_access_key is None):
-            raise ValueError(
-                "set both RETOUCH_S3__ACCESS_KEY_ID and RETOUCH_S3__SECRET_ACCESS_KEY, or neither"
-            )
+            raise ValueError("set both RETOUCH_S3__ACCESS_KEY_ID and RETOUCH_S3__SECRET_ACCESS_KEY, or neither")
         if s3.endpoint_url is not None and s3.bucket is None:
             raise ValueError("RETOUCH_S3__ENDPOINT_URL is set: name the bucket too, in RETOUCH_S3__BUCKET")
         return self
@@ -225,9 +208,7 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError(
-            "; ".join(_sentence(dict(e)) for e in error.errors(include_input=False))
-        ) from None
+        raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors(include_input=False))) from None
     except ValueError as error:  # a list that is not JSON
         raise SettingsError(str(error)) from None
 

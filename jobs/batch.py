@@ -116,14 +116,14 @@ class Progress:
     """For each reason code: rows that ended with it, and what they cost."""
     low: Mapping[str, int] = field(default_factory=dict)
     """The number of hot jobs under which the next feed is wanted, by limit group."""
+    ceiling: int = 0
+    """What the batch may spend in all; it can be raised after it was agreed."""
     finished_at: float = 0.0
 
     @property
     def live(self) -> int:
         """Jobs that are neither final nor held for a person."""
-        ended = sum(
-            self.counts.get(s, 0) for s in ("stored", "unchanged", "moderated", "failed", "cancelled")
-        )
+        ended = sum(self.counts.get(s, 0) for s in ("stored", "unchanged", "moderated", "failed", "cancelled"))
         return sum(self.counts.values()) - ended - self.held
 
 
@@ -150,7 +150,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "reserved_usd": usd(progress.reserved),
         "expected_usd": usd(batch.expected),
         "at_most_usd": usd(batch.at_most),
-        "ceiling_usd": usd(batch.ceiling),
+        "ceiling_usd": usd(progress.ceiling or batch.ceiling),
         "simulated": batch.simulated,
         "created_at": batch.created_at,
         "finished_at": progress.finished_at or None,
@@ -160,9 +160,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
 
 def reason_rows(reasons: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
     """Return the reasons as the document lists them: most rows first."""
-    found: Sequence[tuple[str, tuple[int, int]]] = sorted(
-        reasons.items(), key=lambda item: (-item[1][0], item[0])
-    )
+    found: Sequence[tuple[str, tuple[int, int]]] = sorted(reasons.items(), key=lambda item: (-item[1][0], item[0]))
     return [
         {
             "code": code,

@@ -7,6 +7,7 @@
     - StorageError(code)
         - NotFound           nothing lies at the key
         - Refused            the store understood and said no: rights, a bad name, a precondition
+            - BadCredentials     whatever is asked for: nobody is let in with these
         - Unavailable        no answer, or one that may be another in a minute
 
 Each class's docstring is its default message, so a bare `raise` still explains itself.
@@ -44,6 +45,10 @@ class NotFound(StorageError):
 
 class Refused(StorageError):
     """The store refuses: check the rights and the name."""
+
+
+class BadCredentials(Refused):
+    """The store does not know these credentials, or they have expired."""
 
 
 class PreconditionFailed(Refused):

@@ -27,6 +27,8 @@ class Begun(Event):
 
     fingerprint: str
     key_id: str
+    looked_at: float = 0.0
+    """When the bucket was asked for a filed result and had none."""
     flags: tuple[str, ...] = ()
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
@@ -36,7 +38,6 @@ class Begun(Event):
             "key_id": self.key_id,
             "submitted_at": at,
             "sent": False,
-            "waits": 0,
             "reason": "",
             "detail": "",
         }
@@ -53,22 +54,14 @@ class Accepted(Event):
             "receipt": self.receipt,
             "sent": False,
             "held": False,
+            "waits": 0,
+            "not_before": 0.0,
             "reason": "",
             "detail": "",
         }
         if self.receipt.cost is not None:
             known |= {"cost": job.cost + self.receipt.cost, "cost_source": "receipt"}
         return known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateReceipt(Event):
-    """A receipt arrived for a job that does not need it any more: a second charge, recorded with its cost."""
-
-    receipt: Receipt
-
-    def change(self, job: Job, at: float) -> Mapping[str, Any]:
-        return {"duplicates": (*job.duplicates, self.receipt), "cost": job.cost + (self.receipt.cost or 0)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +104,10 @@ class AttemptFailed(Event):
             "not_before": at + self.wait,
             "sent": False,
             "receipt": None,
+            "renewed": False,
             "failures": (*job.failures, failure)[-10:],
             **_corrected(job, self.cost),
+            "cost_source": "",
         }
 
 
@@ -264,7 +259,7 @@ class Cancelled(Event):
 
 def _settled(job: Job, reported: int | None, otherwise: str = "") -> Mapping[str, Any]:
     """Settle what a submission cost once it is ready: the receipt's word, else this body's, else the reserve."""
-    if job.receipt is not None and job.receipt.cost is not None:
+    if (job.receipt is not None and job.receipt.cost is not None) or job.renewed:
         return {}
     if reported is not None:
         return {"cost": job.cost + reported, "cost_source": "ready"}

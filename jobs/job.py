@@ -128,7 +128,6 @@ class Job:
     key_id: str = ""
     fingerprint: str = ""
     receipt: Receipt | None = None
-    duplicates: tuple[Receipt, ...] = ()
     url: str = ""
     deadline: float = 0.0
     """When the result's URL dies."""
@@ -170,7 +169,6 @@ class Job:
         """Return all that changes, as JSON; `from_json` reads it back together with the order."""
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _KEPT_APART}
         data["receipt"] = asdict(self.receipt) if self.receipt else None
-        data["duplicates"] = [asdict(r) for r in self.duplicates]
         data["result"] = asdict(self.result) if self.result else None
         data["failures"] = [asdict(f) for f in self.failures]
         return data
@@ -180,7 +178,6 @@ class Job:
         """Return the job that `live_json` wrote; `apart` are the fields that the ledger keeps by themselves."""
         data = dict(live)
         data["receipt"] = Receipt(**live["receipt"]) if live["receipt"] else None
-        data["duplicates"] = tuple(Receipt(**r) for r in live["duplicates"])
         data["result"] = Result(**live["result"]) if live["result"] else None
         data["failures"] = tuple(Failure(**f) for f in live["failures"])
         data["flags"] = tuple(live["flags"])

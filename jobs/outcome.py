@@ -52,7 +52,7 @@ def outcome(job: Job) -> dict[str, Any]:
         "height": result.height if result else 0,
         "attempts": len(job.failures) + 1,
         "doubts": job.doubts,
-        "duplicates": [{"task_id": d.task_id, "cost_usd": usd(d.cost or 0)} for d in job.duplicates],
+        "duplicates": [],  # `late_line` adds to them when the report is made
         "at": {
             "queued": job.queued_at,
             "submitted": job.submitted_at or None,
@@ -66,7 +66,7 @@ def outcome(job: Job) -> dict[str, Any]:
 
 def outcome_line(job: Job) -> str:
     """Return the outcome as one line of JSON, without its line end."""
-    return json.dumps(outcome(job), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(outcome(job), separators=(",", ":"))
 
 
 LATE = "late_receipt"
@@ -85,4 +85,4 @@ def late_line(job: Job, receipt: Receipt) -> str:
         "task_id": receipt.task_id,
         "cost_usd": usd(receipt.cost or 0),
     }
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(line, separators=(",", ":"))

@@ -34,22 +34,16 @@ ROW_REASONS: Mapping[str, Reason] = _table(
     Reason("image_not_found", "There is no picture at this place.", "photographer", "no", True),
     Reason("image_forbidden", "The bucket does not let Retouch read this picture.", "admin", "no", True),
     Reason("image_empty", "The file is empty.", "photographer", "no", True),
-    Reason(
-        "image_unreadable", "The file is not a picture that Retouch can read.", "photographer", "no", True
-    ),
+    Reason("image_unreadable", "The file is not a picture that Retouch can read.", "photographer", "no", True),
     Reason("image_truncated", "The picture is cut off.", "photographer", "no", True),
     Reason("image_too_large", "The picture has over 150 megapixels.", "photographer", "no", True),
     Reason("image_changed", "The file changed after the plan was made.", "photographer", "no", True),
     Reason("image_rejected", "The API could not read the picture.", "photographer", "maybe", False),
     Reason("url_refused", "Retouch does not fetch from this address.", "photographer", "no", False),
     Reason("url_not_found", "The address has no picture (404).", "photographer", "no", True),
-    Reason(
-        "url_forbidden", "The address does not let Retouch read (401 or 403).", "photographer", "no", True
-    ),
+    Reason("url_forbidden", "The address does not let Retouch read (401 or 403).", "photographer", "no", True),
     Reason("url_unreachable", "The address did not answer.", "photographer", "no", True),
-    Reason(
-        "url_too_large", "What lies at the address is larger than the API takes.", "photographer", "no", True
-    ),
+    Reason("url_too_large", "What lies at the address is larger than the API takes.", "photographer", "no", True),
     Reason("url_redirects", "The address redirects too often.", "photographer", "no", False),
     # the request
     Reason("request_refused", "The API refused the request as it is.", "photographer", "no", False),

@@ -51,7 +51,6 @@ TABLE: Mapping[State, Mapping[type[Event], State]] = {
         e.AttemptFailed: S.QUEUED,
         e.Failed: S.FAILED,
         e.GivenBack: S.RUNNING,
-        e.LateReceipt: S.RUNNING,
     },
     # The result can be fetched until its deadline.
     S.READY: {
@@ -60,21 +59,19 @@ TABLE: Mapping[State, Mapping[type[Event], State]] = {
         e.UrlExpired: S.RUNNING,
         e.Failed: S.FAILED,
         e.GivenBack: S.READY,
-        e.LateReceipt: S.READY,
     },
     # The checked bytes are on one worker's disk.
     S.KEPT: {
         e.Stored: S.STORED,
         e.Failed: S.FAILED,
         e.GivenBack: S.KEPT,
-        e.LateReceipt: S.KEPT,
     },
-    # Final within the round; knowledge is still taken.
-    S.STORED: {e.LateReceipt: S.STORED},
-    S.UNCHANGED: {e.LateReceipt: S.UNCHANGED},
-    S.MODERATED: {e.LateReceipt: S.MODERATED},
-    S.FAILED: {e.LateReceipt: S.FAILED},
-    S.CANCELLED: {e.LateReceipt: S.CANCELLED},
+    # Final within the round. A receipt that still comes moves nothing; `Ledger.late_receipt` records it.
+    S.STORED: {},
+    S.UNCHANGED: {},
+    S.MODERATED: {},
+    S.FAILED: {},
+    S.CANCELLED: {},
 }
 
 

@@ -5,12 +5,10 @@ A message is a hint, so one that cannot be sent is dropped: the workers' tick fi
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from typing import Protocol
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from config.broker import Messenger, transport
 from config.settings import Settings
@@ -58,5 +56,4 @@ class Sender:
         self._app.close()
 
     def _send(self, task: str, *args: str) -> None:
-        with contextlib.suppress(OperationalError):
-            self._messenger.send(task, *args)
+        self._messenger.send(task, *args)

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 
 from config.broker import transport
 from config.logs import set_up_logging
@@ -45,10 +45,15 @@ app.conf.update(
 process = Process(settings, app)
 
 
+@setup_logging.connect(weak=False)
+def _log(**_: Any) -> None:
+    """Take logging out of Celery's hands: its formatter would show what ours takes out."""
+    set_up_logging(settings)
+
+
 @celeryd_init.connect(weak=False)
 def _check(conf: Any, options: Any, **_: Any) -> None:
     """Refuse a pool that would break what the steps rely on, and a worker without a key."""
-    set_up_logging(settings)
     pool = options.get("pool") or conf.worker_pool
     if pool != "threads" and getattr(pool, "__module__", "") != "celery.concurrency.thread":
         _refuse(f"the worker runs in Celery's thread pool only; leave out -P (it says {pool})")

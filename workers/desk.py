@@ -16,6 +16,7 @@ from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue, Model
+from jobs.retry import doubt_wait
 from workers.api.client import Api
 from workers.gate import Gate
 from workers.inputs import Inputs
@@ -25,6 +26,9 @@ from workers.pace import Pace
 from workers.results import Results
 
 T = TypeVar("T")
+
+UNKNOWN_P999_S = 120.0
+"""How long the tasks of a model may take that is in no catalogue any more."""
 
 
 class Send(Protocol):
@@ -63,8 +67,8 @@ class Desk:
     doubt_wait_s: float
     threads: int
     stopping: threading.Event = field(default_factory=threading.Event)
-    prepared: dict[str, Prepared] = field(default_factory=dict)
-    """Bodies between `prepare` and `post`, by job."""
+    prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
+    """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""
     agreed: dict[str, Batch] = field(default_factory=dict)
     """Batches as they were agreed; they never change."""
 
@@ -75,6 +79,11 @@ class Desk:
     def model(self, name: str) -> Model:
         """Return a model of the catalogue."""
         return self.catalogue.models[name]
+
+    def doubt_wait(self, model: str) -> float:
+        """Return how many seconds a doubt waits for a late answer, also for a model that the catalogue has lost."""
+        known = self.catalogue.models.get(model)
+        return doubt_wait(known.latency.p999_s if known else UNKNOWN_P999_S, self.doubt_wait_s)
 
     def batch(self, batch: str) -> Batch | None:
         """Return what was agreed about a batch, remembered."""

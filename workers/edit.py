@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Superseded
-from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack, LateReceipt
+from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack
 from jobs.job import Job, Receipt, State
-from jobs.outcome import late_line
+from jobs.outcome import late_line, usd
 from jobs.queues import EDIT, FEED
-from jobs.retry import after_failure, doubt_wait
+from jobs.retry import after_failure
 from jobs.states import apply
 from workers.desk import Desk, insistently
 from workers.poll import poll
@@ -40,6 +41,9 @@ HOUSE_THREADS = 4
 WRITE_DOWN_S = 600.0
 """What happened is written down for so long, if Redis is away."""
 
+BUGS_END_S = 3600.0
+"""A paid job whose step still raises after this ends: its slot, or its batch, would never be free."""
+
 
 def edit(job_id: str, desk: Desk) -> None:
     """Take a job as far as it goes now. Nothing happens if it is not there to be worked on."""
@@ -56,7 +60,7 @@ def edit(job_id: str, desk: Desk) -> None:
         except LedgerError as error:  # its lease lapses, and whoever finds Redis again goes on
             log.warning("job left where it stands", job=job_id, why=str(error))
         finally:
-            desk.prepared.pop(job_id, None)
+            desk.prepared.pop((job_id, claim.job.fence), None)
 
 
 def _run(job: Job, batch_state: BatchState, desk: Desk) -> None:
@@ -88,13 +92,19 @@ def _step(job: Job, desk: Desk) -> Event:
 
 
 def _after_bug(job: Job, desk: Desk, detail: str) -> Event:
-    """What a step that raised makes of its job. From `submitting` on, what may have been paid is never dropped."""
+    """What a step that raised makes of its job. What may have been paid is not dropped while it may still come."""
     match job.state:
         case State.SUBMITTING:
-            wait = doubt_wait(desk.model(job.order.request.model).latency.p999_s, desk.doubt_wait_s)
-            return Doubted(detail=f"internal error: {detail}", wait=wait)
+            current = desk.ledger.load(job.id)
+            if current is not None and current.fence == job.fence and not current.sent:
+                return after_failure(job, "internal_error", detail)  # the step is over, so nothing leaves any more
+            return Doubted(detail=f"internal error: {detail}", wait=desk.doubt_wait(job.order.request.model))
         case State.QUEUED:
             return after_failure(job, "internal_error", detail)
+        case State.RUNNING if desk.now() - job.submitted_at > BUGS_END_S:
+            return Failed(code="lost_at_api", detail=f"internal error: {detail}", paid=True)
+        case State.READY if desk.now() - job.ready_at > BUGS_END_S:
+            return Failed(code="paid_not_delivered", detail=f"internal error: {detail}", paid=True)
         case _:
             return GivenBack(wait=30.0, why=detail)
 
@@ -113,36 +123,39 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         if isinstance(event, Accepted):
             deliver_receipt(job, event.receipt, desk)
         raise
+    except LedgerError:
+        if isinstance(event, Accepted):  # the last place that knows of it
+            log.exception("receipt not recorded", **after.log_context(), cost=event.receipt.cost)
+        raise
     if isinstance(event, GivenBack | AttemptFailed | Doubted | Failed):
         log.info(
             type(event).__name__, **after.log_context(), why=getattr(event, "why", "") or getattr(event, "code", "")
         )
+    elif after.final:
+        log.info("job ended", reason=after.reason, cost_usd=usd(after.cost), how=after.how, **after.log_context())
     if recorded.feed_wanted:
         desk.send(FEED, after.order.batch, after.order.limit_group)
     return after
 
 
 def deliver_receipt(job: Job, receipt: Receipt, desk: Desk) -> None:
-    """Record a receipt that came after somebody else had moved the job: knowledge is never refused."""
-    for _ in range(10):
-        current = desk.ledger.load(job.id)
-        if current is None:
-            desk.ledger.late_receipt(job.order.batch, late_line(job, receipt), receipt.cost or 0)
-            log.warning("receipt of an ended job", job=job.id, task_id=receipt.task_id)
-            return
-        if current.receipt is not None and current.receipt.task_id == receipt.task_id:
-            return
-        useful = current.state is State.IN_DOUBT or (current.state is State.QUEUED and not current.owner)
-        event = Accepted(receipt=receipt) if useful else LateReceipt(receipt=receipt)
-        if current.state is State.SUBMITTING:
-            desk.sleep(0.5)  # another submission of this job is under way; what it becomes decides
-            continue
+    """Record a receipt that came after somebody else had moved the job: knowledge is never refused.
+
+    A job that waits in doubt, or was queued again, goes on with it. For any other it is a second charge.
+    """
+    insistently(partial(_deliver, job, receipt, desk), desk, errors=LedgerError, give_up_s=WRITE_DOWN_S)
+
+
+def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
+    while (current := desk.ledger.load(job.id)) is not None and current.state in (State.IN_DOUBT, State.QUEUED):
         try:
-            desk.ledger.record(current, apply(current, event, desk.now()))
+            desk.ledger.record(current, apply(current, Accepted(receipt=receipt), desk.now()))
         except Superseded:
             continue
-        if useful:
-            desk.send(EDIT, job.id, paid=True)
-        log.warning("late receipt", job=job.id, task_id=receipt.task_id, used=useful)
+        log.warning("late receipt used", job=job.id, task_id=receipt.task_id)
+        desk.send(EDIT, job.id, paid=True)
         return
-    log.error("receipt not recorded", job=job.id, task_id=receipt.task_id)
+    if current is not None and current.receipt is not None and current.receipt.task_id == receipt.task_id:
+        return
+    desk.ledger.late_receipt(job.order.batch, late_line(job, receipt), receipt.cost or 0)
+    log.warning("second charge", job=job.id, task_id=receipt.task_id)

@@ -11,12 +11,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 
+import structlog
+
 from jobs.batch import Batch, BatchState, Progress
+from jobs.errors import StorageError, Unavailable
 from jobs.ledger.change import WAITING_LIMIT
 from jobs.models import LimitGroup
 from jobs.queues import EDIT
 from jobs.row import Row
 from workers.desk import Desk
+
+log = structlog.get_logger(__name__)
 
 CHUNKS_REMEMBERED = 8
 
@@ -58,13 +63,24 @@ def feed(batch_id: str, group: str, desk: Desk) -> None:
         n = min(room, ready, in_chunk)
         if n <= 0:
             return
-        rows = _chunks.rows(batch, group, cursor // batch.chunk_rows, desk)
+        try:
+            rows = _chunks.rows(batch, group, cursor // batch.chunk_rows, desk)
+        except StorageError as error:
+            _without_plan(batch_id, error, desk)
+            return
         start = cursor % batch.chunk_rows
         orders = [row.order(batch.id) for row in rows[start : start + n]]
         if not desk.ledger.feed(batch_id, group, cursor, orders, low=low_water(size), round_=batch.round):
             return
         for order in orders:
             desk.send(EDIT, order.job)
+
+
+def _without_plan(batch_id: str, error: StorageError, desk: Desk) -> None:
+    """Say so. Where storage is only away, the tick asks again; else the batch waits for a person."""
+    log.warning("plan not read", batch=batch_id, why=str(error))
+    if not isinstance(error, Unavailable):
+        desk.ledger.set_state(batch_id, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN])
 
 
 def _wanting(group: str, desk: Desk) -> int:

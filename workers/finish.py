@@ -53,6 +53,7 @@ def finish(batch_id: str, desk: Desk) -> None:
         batch, progress = found
         flush(batch_id, desk)
         _write_report(batch, progress, desk)
+        desk.ledger.mark_finished(batch_id)
         if progress.state is not BatchState.CANCELLED:
             states = [BatchState.OPEN, BatchState.PAUSED, BatchState.DONE]
             desk.ledger.set_state(batch_id, BatchState.DONE, "", only_from=states)

@@ -52,13 +52,13 @@ class Gate:
         while not self._stopping.is_set():
             generation = self._generation
             after = apply(job, begun, self._ledger.now())
-            answer = self._ledger.begin(job, after)
+            answer = self._ledger.begin(job, after, looked_at=begun.looked_at)
             if answer.closed is None:
                 return after
             if answer.closed is Closed.NO_SLOT:
                 if not self._wait(generation, until):
                     return GivenBack(wait=random.uniform(0.5, 1.5), why="no slot")
-            elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S:
+            elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S and time.monotonic() < until:
                 self._stopping.wait(answer.wait_s)
             else:
                 return self._elsewhere(job, answer.closed, answer.wait_s)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.bucket.port import Bucket
-from jobs.errors import NotFound, Refused
+from jobs.errors import BadCredentials, NotFound, Refused
 from jobs.models import Model
 from jobs.pictures import PictureError, fit, identity
 from jobs.request import Request
@@ -58,6 +58,7 @@ class Inputs:
 
         Raises:
             InputFailed: a picture is missing or forbidden, or its address is refused.
+            jobs.errors.BadCredentials: the store lets nobody in with ours.
             jobs.errors.Unavailable: the bucket does not answer.
         """
         pictures: list[bytes | str] = []
@@ -104,6 +105,8 @@ class Inputs:
             raise InputFailed("image_forbidden", f"bucket {bucket} is not one of RETOUCH_S3__INPUT_BUCKETS")
         try:
             return self._bucket.get(key, bucket=bucket, max_bytes=LARGEST_INPUT)
+        except BadCredentials:  # says nothing about this picture: the same would happen to every row
+            raise
         except NotFound:
             raise InputFailed("image_not_found", f"nothing lies at {uri}") from None
         except Refused as error:

@@ -74,3 +74,5 @@ class LeaseKeeper:
                 self.renew()
             except LedgerError as error:
                 log.warning("leases not renewed", error=str(error))
+            except Exception:  # without this thread every job of the process would be taken over, again and again
+                log.exception("leases not renewed")

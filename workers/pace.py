@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 SHORTEST_S = 0.25
 LONGEST_S = 2.0
+LONGEST_FIRST_S = 30.0
+"""No first look is later than this: a result's URL lives for 10 minutes, and what was learnt may be wrong."""
 
 
 class Pace:
@@ -42,6 +44,6 @@ class Pace:
         else:
             gap = typical / 12
         gap = max(gap, SHORTEST_S)
-        if typical is None or age >= 0.8 * typical:
-            gap = min(gap, LONGEST_S)
+        learnt = typical is not None and age < 0.8 * typical
+        gap = min(gap, LONGEST_FIRST_S if learnt else LONGEST_S)
         return gap * random.uniform(0.9, 1.1)

@@ -9,10 +9,14 @@ from jobs.events import Event, Failed, GivenBack, Moderated, Ready
 from jobs.job import Job
 from jobs.retry import after_failure
 from workers.api import protocol
+from workers.api.protocol import PollAnswer
 from workers.desk import Desk
 
 NOT_FOUND_GRACE_S = 60.0
 """A task is not given up as unknown before it is this old: hosts learn of a task late."""
+
+UNWATCHED_S = 5.0
+"""A task that is older when the step begins was watched by somebody else before, or by nobody."""
 
 
 def poll(job: Job, desk: Desk) -> Event:
@@ -21,30 +25,47 @@ def poll(job: Job, desk: Desk) -> Event:
         return Failed(code="lost_at_api", detail="no receipt is recorded", paid=True)
     model = desk.model(job.order.request.model)
     missing_since = 0.0
+    watched = desk.now() - job.submitted_at < UNWATCHED_S
     while True:
-        age = desk.now() - job.submitted_at
-        if desk.sleep(desk.pace.wait(model.name, age)):
+        if desk.sleep(desk.pace.wait(model.name, desk.now() - job.submitted_at)):
             return GivenBack(wait=0.0, why="shutting down")
-        answer = desk.api.poll(job.receipt.polling_url, desk.keys.of(job.key_id))
+        # After a change of keys the task's own is gone; another one of the account may look, too.
+        answer = desk.api.poll(job.receipt.polling_url, desk.keys.of(job.key_id) or desk.keys.next())
         at = desk.now()
-        match answer:
-            case protocol.ResultReady():
-                desk.pace.saw(model.name, at - job.submitted_at)
-                return Ready(url=answer.url, deadline=answer.deadline, cost=answer.cost, seed=answer.seed)
-            case protocol.WasModerated():
-                return Moderated(code=answer.code, detail=answer.detail, cost=answer.cost)
-            case protocol.TaskFailed(for_good=True):
-                return Failed(code="image_rejected", detail=answer.detail, cost=answer.cost)
-            case protocol.TaskFailed():
-                return after_failure(job, "api_error", answer.detail, cost=answer.cost)
-            case protocol.TaskNotFound():
-                missing_since = missing_since or at
-                old = at - job.submitted_at > NOT_FOUND_GRACE_S
-                if old and at - missing_since > NOT_FOUND_GRACE_S / 2:
-                    return Failed(code="lost_at_api", detail="the API does not know the task any more", paid=True)
-            case protocol.NoAnswer(after=after) if after:
-                desk.sleep(after)
-            case _:
-                missing_since = 0.0
-        if at - job.submitted_at > model.give_up_s:
-            return Failed(code="lost_at_api", detail=f"no answer in {model.give_up_s / 60:.0f} minutes", paid=True)
+        age = at - job.submitted_at
+        if (end := _end(job, answer)) is not None:
+            if isinstance(end, Ready) and watched:  # else it may have been ready long before
+                desk.pace.saw(model.name, age)
+            return end
+        watched = isinstance(answer, protocol.StillRunning)
+        if isinstance(answer, protocol.TaskNotFound):
+            missing_since = missing_since or at
+            if age > NOT_FOUND_GRACE_S and at - missing_since > NOT_FOUND_GRACE_S / 2:
+                return _lost(job, "the API does not know the task any more")
+        elif not (isinstance(answer, protocol.NoAnswer) and answer.after):
+            missing_since = 0.0
+        if age > model.give_up_s:
+            return _lost(job, f"no answer in {model.give_up_s / 60:.0f} minutes")
+        if isinstance(answer, protocol.NoAnswer) and answer.after:
+            desk.sleep(answer.after)
+
+
+def _end(job: Job, answer: PollAnswer) -> Event | None:
+    """Return what a terminal status makes of the job, None for any other answer."""
+    match answer:
+        case protocol.ResultReady():
+            return Ready(url=answer.url, deadline=answer.deadline, cost=answer.cost, seed=answer.seed)
+        case protocol.WasModerated():
+            return Moderated(code=answer.code, detail=answer.detail, cost=answer.cost)
+        case protocol.TaskFailed(for_good=True):
+            return Failed(code="image_rejected", detail=answer.detail, cost=answer.cost)
+        case protocol.TaskFailed():
+            return after_failure(job, "api_error", answer.detail, cost=answer.cost)
+        case _:
+            return None
+
+
+def _lost(job: Job, detail: str) -> Event:
+    """A result whose URL had died was ready once, so it is not the task that is lost."""
+    code = "paid_not_delivered" if job.renewed else "lost_at_api"
+    return Failed(code=code, detail=detail, paid=True)

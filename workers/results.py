@@ -118,9 +118,13 @@ class Results:
         """Return the filed result of a fingerprint, in whatever format it was delivered, or None.
 
         Where the metadata is missing or contradicts the object (a bucket moved without it, an upload by hand), the
-        bytes themselves are asked: a whole picture counts as filed, since to say no would be to buy it again.
+        bytes themselves are asked: a whole picture counts as filed, since to say no would be to buy it again. For the
+        same reason a result that is only kept under `Layout.earlier` counts where nothing lies at the filed key.
         """
-        return next((filed for _, filed in self._there(fingerprint) if filed is not None), None)
+        stem = self._layout.filed_stem(fingerprint)
+        keys = [listed.key for listed in self._bucket.keys(stem.removesuffix("."))]
+        keys.sort(key=lambda key: not key.startswith(stem))
+        return next((filed for _, filed in self._known(keys, fingerprint) if filed is not None), None)
 
     def file(self, fingerprint: str, data: bytes, picture: Picture, *, job: str, batch: str, fresh: bool) -> Filed:
         """File what the API delivered and return it; calling it again with the same bytes changes nothing.
@@ -151,18 +155,18 @@ class Results:
         if safe:
             self._put(beside, data)
         for _ in range(_TRIES):
-            there = list(self._there(fingerprint))
+            keys = [listed.key for listed in self._bucket.keys(self._layout.filed_stem(fingerprint), limit=8)]
+            there = list(self._known(keys, fingerprint))
             first = next((filed for _, filed in there if filed is not None), None)
             if first is not None and not fresh:
                 if first.sha256 == sha256:
                     return replace(mine, key=first.key)
                 break
-            if there:
-                if not safe:
-                    self._put(beside, data)
-                return self._take_over(mine, data, there)
+            if there and not safe:
+                self._put(beside, data)
+                safe = True
             try:
-                self._put(mine, data, if_absent=conditional)
+                self._take_place(mine, data, there, conditional=conditional)
             except PreconditionFailed:  # somebody was faster, or our own first try was: look again
                 continue
             return mine if conditional or self._holds(mine.key, mine) else beside
@@ -208,10 +212,10 @@ class Results:
                 raise OutputNotOurs(key)  # somebody wrote there since
         raise Unavailable(f"{key} is not what was copied there, {_TRIES} times in a row")
 
-    def _there(self, fingerprint: str) -> Iterator[tuple[Head, Filed | None]]:
-        """Yield what lies at a fingerprint's filed keys, with None for what is no result."""
-        for listed in self._bucket.keys(self._layout.filed_stem(fingerprint), limit=8):
-            head = self._bucket.head(listed.key)
+    def _known(self, keys: list[str], fingerprint: str) -> Iterator[tuple[Head, Filed | None]]:
+        """Yield what lies at the keys, with None for what is no result."""
+        for key in keys:
+            head = self._bucket.head(key)
             if head is not None:
                 yield head, _recorded(head, fingerprint) or self._examined(head, fingerprint)
 
@@ -233,26 +237,44 @@ class Results:
             height=picture.height,
         )
 
-    def _take_over(self, mine: Filed, data: bytes, there: list[tuple[Head, Filed | None]]) -> Filed:
-        """Make `mine` the filed result; what was filed before is copied beside it first."""
-        already = [filed is not None and (filed.key, filed.sha256) == (mine.key, mine.sha256) for _, filed in there]
-        for (head, filed), same in zip(there, already, strict=True):
-            if not same:
-                self._bucket.copy(head.key, self._beside(head, filed, mine.fingerprint))
-        if not any(already):
-            self._put(mine, data)
-        for head, _ in there:
+    def _take_place(
+        self, mine: Filed, data: bytes, there: list[tuple[Head, Filed | None]], *, conditional: bool
+    ) -> None:
+        """Make `mine` the filed result; what is there is kept beside it first."""
+        others = [
+            (head, filed)
+            for head, filed in there
+            if filed is None or (filed.key, filed.sha256) != (mine.key, mine.sha256)
+        ]
+        for head, filed in others:
+            self._set_aside(head, filed, mine.fingerprint)
+        if len(others) == len(there):
+            taken = any(head.key == mine.key for head, _ in there)
+            self._put(mine, data, if_absent=conditional and not taken)
+        for head, _ in others:
             if head.key != mine.key:
                 self._bucket.delete(head.key)
-        return mine
 
-    def _beside(self, head: Head, filed: Filed | None, fingerprint: str) -> str:
-        sha256 = (
-            filed.sha256
-            if filed is not None
-            else hashlib.sha256(self._bucket.get(head.key, max_bytes=MAX_RESULT_BYTES)).hexdigest()
+    def _set_aside(self, head: Head, filed: Filed | None, fingerprint: str) -> None:
+        """Keep what lies at a filed key under the name of its own bytes.
+
+        The bytes are read and written, not copied in the store: another worker may replace the object at any moment,
+        and a copy would then put the new bytes under the old ones' name, over the old ones.
+        """
+        suffix = head.key.rpartition(".")[2]
+        if filed is not None and self._holds(self._layout.earlier(fingerprint, filed.sha256, suffix), filed):
+            return
+        try:
+            data = self._bucket.get(head.key, max_bytes=MAX_RESULT_BYTES)
+        except NotFound:  # another worker has set it aside
+            return
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._bucket.put(
+            self._layout.earlier(fingerprint, sha256, suffix),
+            data,
+            content_type=head.content_type,
+            metadata=head.metadata if head.metadata.get(_SHA256) == sha256 else {},
         )
-        return self._layout.earlier(fingerprint, sha256, head.key.rpartition(".")[2])
 
     def _put(self, filed: Filed, data: bytes, *, if_absent: bool = False) -> None:
         self._bucket.put(

@@ -8,6 +8,7 @@ from jobs.batch import BatchState
 from jobs.errors import Superseded
 from jobs.events import Event, Failed, Held, Resubmitted
 from jobs.job import State
+from jobs.ledger.change import Closed
 from jobs.queues import EDIT
 from jobs.states import apply
 from workers.desk import Desk
@@ -28,7 +29,10 @@ def settle(job_id: str, desk: Desk) -> None:
                 log.info("doubt resubmitted", **job.log_context())
                 desk.send(EDIT, job_id)
                 return
-            event: Event = Held()
+            if again.closed is Closed.CANCELLED:  # it was, since we looked
+                event: Event = Failed(code="in_doubt", detail=job.detail)
+            else:
+                event = Held()
         else:
             event = Failed(code="in_doubt", detail=job.detail)
         desk.ledger.record(job, apply(job, event, desk.now()))

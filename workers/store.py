@@ -9,19 +9,22 @@ from __future__ import annotations
 import structlog
 
 from jobs.batch import BatchState
-from jobs.errors import Refused, StorageError, Unavailable
+from jobs.errors import LedgerError, Refused, StorageError
 from jobs.events import Event, Failed, GivenBack, Stored, UrlExpired
 from jobs.job import Job, Result
 from jobs.pictures import Picture, PictureError, check_result
 from jobs.retry import backoff
 from workers.api.client import DownloadFailed
-from workers.desk import Desk
+from workers.desk import Desk, insistently
 from workers.results import OutputNotOurs
 
 log = structlog.get_logger(__name__)
 
 DOWNLOADS_OF_A_BROKEN_RESULT = 3
+TRIES_OF_A_RENEWED_URL = 8
+"""A fresh URL that the delivery host does not know is tried so often (about 30 s): hosts learn of a result late."""
 STORAGE_WAIT_S = 5.0
+LEDGER_AWAY_S = 600.0
 
 
 def store(job: Job, desk: Desk) -> Event:
@@ -46,7 +49,7 @@ def _download(job: Job, desk: Desk) -> tuple[bytes, Picture] | Event:
                 return Failed(code="result_unreadable", detail=str(error), paid=True)
             why = str(error)
         except DownloadFailed as error:
-            if error.expired or not error.transient:
+            if not error.transient or (error.expired and (not job.renewed or tries >= TRIES_OF_A_RENEWED_URL)):
                 return _expired(job, str(error))
             why = str(error)
         if desk.until(job.deadline) <= 0:
@@ -63,7 +66,9 @@ def _expired(job: Job, why: str) -> Event:
 
 
 def _put_away(job: Job, desk: Desk, data: bytes, picture: Picture) -> Event:
-    batch = desk.batch(job.order.batch)
+    batch = insistently(
+        lambda: desk.batch(job.order.batch), desk, errors=LedgerError, give_up_s=LEDGER_AWAY_S
+    )  # the bytes are in hand, and Redis is no reason to drop them
     overwrite, fresh = (batch.overwrite, batch.fresh) if batch else (False, False)
     tries = 0
     while True:
@@ -87,15 +92,19 @@ def _put_away(job: Job, desk: Desk, data: bytes, picture: Picture) -> Event:
             )
             return Stored(result=result, flags=_flags(job, desk, picture))
         except StorageError as error:
-            if isinstance(error, Refused) and not isinstance(error, Unavailable):
-                paused = desk.ledger.set_state(
-                    job.order.batch, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN]
-                )
-                if paused:
-                    log.warning("batch paused: the bucket refuses to be written", batch=job.order.batch, why=str(error))
+            if isinstance(error, Refused):
+                _pause(job, desk, str(error))
             log.warning("result not stored yet", job=job.id, tries=tries, why=str(error))
         if desk.sleep(backoff(tries, first=0.5, cap=STORAGE_WAIT_S)):
             return GivenBack(wait=0.0, why="shutting down")
+
+
+def _pause(job: Job, desk: Desk, why: str) -> None:
+    try:
+        if desk.ledger.set_state(job.order.batch, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN]):
+            log.warning("batch paused: the bucket refuses to be written", batch=job.order.batch, why=why)
+    except LedgerError as error:  # the bytes must not be lost over it
+        log.warning("batch not paused", batch=job.order.batch, why=str(error))
 
 
 def _flags(job: Job, desk: Desk, picture: Picture) -> tuple[str, ...]:

@@ -10,23 +10,26 @@ from __future__ import annotations
 import structlog
 
 from jobs.batch import BatchState
-from jobs.errors import LedgerError, Superseded, Unavailable
+from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.job import Job
 from jobs.job import Result as FinalResult
-from jobs.pictures import PictureError
+from jobs.pictures import Format, PictureError
 from jobs.request import fingerprint
-from jobs.retry import after_failure, backoff, doubt_wait, throttled_wait
+from jobs.retry import after_failure, backoff, throttled_wait
 from workers.api import protocol
 from workers.api.client import Key, NotSent
 from workers.desk import Desk, Prepared
 from workers.inputs import InputFailed, Loaded
-from workers.results import Filed, OutputNotOurs, Standing
+from workers.keys import PARKED_S
+from workers.results import Filed, OutputNotOurs, Standing, output_key
 
 log = structlog.get_logger(__name__)
 
 API_AWAY_S = 60.0
 """The longest pause between tries while the API cannot be reached."""
+
+_FORMATS: dict[str, Format] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
 
 
 def prepare(job: Job, desk: Desk) -> Event:
@@ -36,32 +39,39 @@ def prepare(job: Job, desk: Desk) -> Event:
         return Failed(code="cancelled", detail="the batch is gone")
     key = desk.keys.next()
     if key is None:
-        _pause_for_key(job, desk, "every key is refused")
-        return GivenBack(wait=60.0, why="key")
+        return GivenBack(wait=PARKED_S, why="every key is parked")
     try:
         loaded = desk.inputs.load(order.request)
         print_ = fingerprint(batch.origin, order.request, loaded.identities)
-        filed = desk.results.find(print_)
+        looked_at = desk.now()
+        try:
+            filed = desk.results.find(print_)
+        except Refused as error:  # our own folder: the rights or the credentials are gone, for every row alike
+            return _pause_for_storage(job, desk, str(error))
         if filed is not None and (not batch.fresh or filed.batch == order.batch):
             return _from_filed(job, desk, filed, print_, overwrite=batch.overwrite)
-        standing = desk.results.check_output(order.output, print_, overwrite=batch.overwrite)
-        if standing is Standing.NOT_OURS:
-            return Failed(code="output_not_ours", detail=f"{order.output}: use --overwrite to replace it")
-        desk.prepared[job.id] = _encode(job, desk, loaded)
+        output = output_key(order.output, _expected_format(job, desk))
+        if desk.results.check_output(output, print_, overwrite=batch.overwrite) is Standing.NOT_OURS:
+            return Failed(code="output_not_ours", detail=f"{output}: use --overwrite to replace it")
+        prepared = desk.prepared[job.id, job.fence] = _encode(job, desk, loaded)
+    except BadCredentials as error:
+        return _pause_for_storage(job, desk, str(error))
     except InputFailed as error:
         return after_failure(job, error.code, str(error), for_good=not error.transient)
     except PictureError as error:
         return Failed(code=error.code, detail=str(error))
     except OutputNotOurs as error:
         return Failed(code="output_not_ours", detail=str(error))
-    except Unavailable as error:
+    except Refused as error:  # the output key's own trouble: what is Retouch's own could be read
+        return Failed(code="output_refused", detail=str(error))
+    except (Unavailable, NotFound) as error:
         return GivenBack(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
-    return Begun(fingerprint=print_, key_id=key.id, flags=desk.prepared[job.id].flags)
+    return Begun(fingerprint=print_, key_id=key.id, looked_at=looked_at, flags=prepared.flags)
 
 
 def post(job: Job, desk: Desk) -> Event:
     """Send the submission of a job that has passed the gate, and return what became of it."""
-    prepared = desk.prepared.pop(job.id)
+    prepared = desk.prepared.pop((job.id, job.fence))
     key = desk.keys.of(job.key_id)
     if key is None:
         return NotSubmitted(wait=0.0, why="the key is gone")
@@ -81,13 +91,12 @@ def _mark(job: Job, desk: Desk) -> None:
 
 
 def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Event:
-    model = desk.model(job.order.request.model)
     match answer:
         case protocol.Accepted(receipt=receipt):
             return Accepted(receipt=receipt)
         case protocol.Throttled(after=after):
             wait = throttled_wait(after, job.waits)
-            desk.ledger.throttle(wait)
+            _throttle(desk, wait)
             return NotSubmitted(wait=wait, why="throttled")
         case protocol.KeyRefused(status=status, detail=detail):
             log.warning("key refused", key=key.id, status=status, detail=detail)
@@ -98,15 +107,43 @@ def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Eve
         case protocol.RefusedForGood(detail=detail):
             return Failed(code="request_refused", detail=detail)
         case protocol.RefusedForNow(detail=detail):
-            return after_failure(job, "api_error", detail)
+            return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=detail)
         case protocol.Unknown(detail=detail):
-            wait = doubt_wait(model.latency.p999_s, desk.doubt_wait_s)
+            wait = desk.doubt_wait(job.order.request.model)
             return Doubted(detail=f"the answer to the submission was lost ({detail})", wait=wait)
 
 
+def _throttle(desk: Desk, wait: float) -> None:
+    try:
+        desk.ledger.throttle(wait)
+    except LedgerError as error:  # the others find out by themselves; this answer must still be written down
+        log.warning("throttle not told", why=str(error))
+
+
 def _pause_for_key(job: Job, desk: Desk, detail: str) -> None:
-    if desk.ledger.set_state(job.order.batch, BatchState.PAUSED, "key", only_from=[BatchState.OPEN]):
-        log.warning("batch paused: the API refuses the key", batch=job.order.batch, detail=detail)
+    log.warning("the API refuses the key", batch=job.order.batch, detail=detail)
+    _pause(job, desk, "key")
+
+
+def _pause_for_storage(job: Job, desk: Desk, detail: str) -> Event:
+    log.warning("the bucket refuses Retouch's own files", batch=job.order.batch, detail=detail)
+    _pause(job, desk, "storage")
+    return GivenBack(wait=60.0, why="storage")
+
+
+def _pause(job: Job, desk: Desk, reason: str) -> None:
+    try:
+        if desk.ledger.set_state(job.order.batch, BatchState.PAUSED, reason, only_from=[BatchState.OPEN]):
+            log.warning("batch paused", batch=job.order.batch, reason=reason)
+    except LedgerError as error:  # the next job tries again; what this one has learnt must still be written down
+        log.warning("batch not paused", batch=job.order.batch, reason=reason, why=str(error))
+
+
+def _expected_format(job: Job, desk: Desk) -> Format:
+    """Return the format that the API will most likely deliver: the one asked for, else the model's own."""
+    request = job.order.request
+    said = str(request.params.get("output_format") or desk.model(request.model).output_format)
+    return _FORMATS.get(said, "jpeg")
 
 
 def _encode(job: Job, desk: Desk, loaded: Loaded) -> Prepared:

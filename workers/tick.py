@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -16,11 +19,11 @@ from jobs.events import Doubted, Event, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.port import WorkerSeen
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
-from jobs.retry import doubt_wait
 from jobs.states import apply
 from workers.desk import Desk
 from workers.feed import wants
 from workers.finish import over
+from workers.keeper import RENEW_S
 
 EVERY_S = 2.0
 LOCK_S = 6.0
@@ -39,6 +42,7 @@ class Tick:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._go, name="tick", daemon=True)
         self._strays_at = time.monotonic() + STRAYS_EVERY_S
+        self._take_over_at = 0.0
 
     def start(self) -> None:
         """Begin to tick."""
@@ -53,6 +57,8 @@ class Tick:
             try:
                 self.once()
             except LedgerError as error:
+                # Leases have lapsed meanwhile; who is alive renews his own first.
+                self._take_over_at = time.monotonic() + RENEW_S + EVERY_S
                 log.warning("tick without Redis", why=str(error))
             except Exception:
                 log.exception("tick failed")
@@ -64,18 +70,28 @@ class Tick:
         desk.ledger.see_worker(WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now))
         if not desk.ledger.lock("tick", desk.owner, LOCK_S):
             return
-        for job in desk.ledger.lapsed(AT_ONCE):
-            take_over(job, desk)
+        for job in desk.ledger.lapsed(AT_ONCE) if time.monotonic() >= self._take_over_at else ():
+            self._guarded(partial(take_over, job, desk), job=job.id)
         for hint in desk.ledger.due(AT_ONCE):
             desk.send(EDIT, hint.job, paid=hint.paid)
         for job_id in desk.ledger.doubts_due(AT_ONCE):
             desk.send(SETTLE, job_id)
         for batch_id in desk.ledger.batches():
-            self._look_after(batch_id)
+            self._guarded(partial(self._look_after, batch_id), batch=batch_id)
         if time.monotonic() >= self._strays_at:
             self._strays_at = time.monotonic() + STRAYS_EVERY_S
             if freed := desk.ledger.remove_strays():
                 log.warning("stray slots freed", slots=freed)
+
+    @staticmethod
+    def _guarded(look: Callable[[], None], **about: str) -> None:
+        """Look at one thing; what is wrong with it must not keep the tick from all others."""
+        try:
+            look()
+        except LedgerError:
+            raise
+        except Exception:
+            log.exception("tick failed at one of many", **about)
 
     def _look_after(self, batch_id: str) -> None:
         desk = self._desk
@@ -97,7 +113,8 @@ def take_over(job: Job, desk: Desk) -> None:
     """Move a job whose owner has vanished to where somebody else can go on. Never leads to a POST by itself."""
     event = after_lapse(job, desk)
     try:
-        desk.ledger.record(job, apply(job, event, desk.now()))
+        # A higher fence: the owner may only be slow, and must not write `sent` behind our back.
+        desk.ledger.record(job, replace(apply(job, event, desk.now()), fence=job.fence + 1))
     except Superseded:
         return
     log.warning("taken over", became=type(event).__name__, **job.log_context())
@@ -111,5 +128,5 @@ def after_lapse(job: Job, desk: Desk) -> Event:
         return GivenBack(wait=0.0, why="lease lapsed")
     if not job.sent:
         return NotSubmitted(wait=0.0, why="lease lapsed before anything was sent")
-    wait = doubt_wait(desk.model(job.order.request.model).latency.p999_s, desk.doubt_wait_s)
+    wait = desk.doubt_wait(job.order.request.model)
     return Doubted(detail="the worker vanished between the sent mark and the record of the answer", wait=wait)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
+import botocore.session
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
 from botocore import exceptions as boto
 from botocore.config import Config
 
 from jobs.bucket.port import Head
-from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError, Unavailable
+from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,11 +46,17 @@ _TROUBLE = (
 _BUSY = frozenset({"RequestTimeout", "OperationAborted", "SlowDown", "TooManyRequests", "ThrottlingException"})
 """Codes that mean `later`, although some of them come with a 4xx."""
 
+_NOBODY = frozenset(
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"}
+)
+"""Codes that would be the answer whatever was asked for."""
+
 _REMEDIES: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket; create it or correct RETOUCH_S3__BUCKET",
     "InvalidAccessKeyId": "it does not know the access key; check RETOUCH_S3__ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret is not the access key's; check RETOUCH_S3__SECRET_ACCESS_KEY",
     "ExpiredToken": "the credentials have expired; renew them",
+    "InvalidToken": "the session token is not valid; renew the credentials",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
     "PermanentRedirect": "the bucket lies in another region; set RETOUCH_S3__REGION",
     "AuthorizationHeaderMalformed": "the bucket lies in another region; set RETOUCH_S3__REGION",
@@ -112,8 +119,7 @@ def open_bucket(
         response_checksum_validation=check,
     )
     try:
-        # A session of its own: boto3's default session is shared and not safe to use from several threads.
-        client = Session().client(
+        client = _session(own_credentials=access_key_id is not None).client(
             "s3",
             endpoint_url=endpoint_url,
             aws_access_key_id=access_key_id,
@@ -127,6 +133,19 @@ def open_bucket(
             " https://s3.example.com and RETOUCH_S3__REGION like eu-central-1"
         ) from None
     return S3Bucket(client, bucket)
+
+
+def _session(*, own_credentials: bool) -> Session:
+    """Return a session of our own: boto3's default one is shared and not safe to use from several threads.
+
+    Where the credentials are given, an AWS_PROFILE that does not exist is no reason to fail.
+    """
+    try:
+        return Session()
+    except boto.ProfileNotFound:
+        if not own_credentials:
+            raise Refused("AWS_PROFILE names a profile that does not exist; correct or unset it") from None
+        return Session(botocore_session=botocore.session.Session({"profile": (None, None, None, None)}))
 
 
 class S3Bucket:
@@ -280,7 +299,7 @@ def _asking(deed: _Deed, where: str, *, absent: str = "") -> Iterator[None]:
     except boto.ParamValidationError:
         raise Refused(f"{where} cannot {deed.verb}: S3 takes no such name or metadata; correct it") from None
     except boto.NoCredentialsError:
-        raise Refused(
+        raise BadCredentials(
             f"{where} cannot {deed.verb}: there are no credentials; set RETOUCH_S3__ACCESS_KEY_ID and"
             " RETOUCH_S3__SECRET_ACCESS_KEY, or the usual AWS_* variables"
         ) from None
@@ -296,6 +315,8 @@ def _meaning(error: boto.ClientError, deed: _Deed, where: str, absent: str) -> S
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if status == 412 or code in ("PreconditionFailed", "ConditionalRequestConflict"):
         return PreconditionFailed(f"{where}: something lies there already")
+    if code in _NOBODY:
+        return BadCredentials(f"{where} cannot {deed.verb}: {_REMEDIES[code]}")
     if code in _REMEDIES:
         return Refused(f"{where} cannot {deed.verb}: {_REMEDIES[code]}")
     if status == 404 or code == "NoSuchKey":

@@ -1,18 +1,18 @@
-"""What the memory ledger writes down: the books of a batch, a hot job, and values that expire.
+"""What the memory ledger writes down: the books of a batch, its jobs, their indexes and slots, and what expires.
 
 These are the mutable hearts of `jobs.ledger.memory`; whoever holds one holds that ledger's lock.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job
-from jobs.ledger.change import FEED_AGAIN_S, Seat
+from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
 
 V = TypeVar("V")
 
@@ -36,6 +36,7 @@ class Books:
     staged: dict[str, int]
     low: dict[str, int]
     parts: int
+    ceiling: int
     state: BatchState = BatchState.OPEN
     reason: str = ""
     sums: Counter[str] = field(default_factory=Counter)
@@ -62,15 +63,40 @@ class Books:
             counts=dict(self.counts),
             reasons={code: (rows, self.costs[code]) for code, rows in self.rows.items() if rows},
             low=dict(self.low),
+            ceiling=self.ceiling,
             finished_at=self.finished_at,
             **{name: self.sums[name] for name in ("waiting", "held", "settled", "reserved", "doubts", "doubt_used")},
         )
+
+    def count(self, change: Change, was: Hot) -> None:
+        """Add what a transition changes in the sums."""
+        self.sums["reserved"] += change.reserve - was.reserve
+        for name in ("settled", "doubts", "doubt_used", "held"):
+            self.sums[name] += getattr(change, name)
+        for code, rows, cost in change.reasons:
+            self.rows[code] += rows
+            self.costs[code] += cost
+        self.counts[change.was_state] -= 1
+        self.counts[change.state] += 1
 
     def add_outcome(self, line: str, now: float) -> None:
         """Append an outcome; the first of a part tells how old the part is."""
         if not self.outcomes:
             self.outcomes_at = now
         self.outcomes.append(line)
+
+    def set_apart(self) -> tuple[int, Sequence[str]] | None:
+        """Return the part that is set apart, or set one apart if there are outcomes."""
+        if self.pending is None and self.outcomes:
+            self.parts += 1
+            self.pending, self.outcomes = (self.parts, self.outcomes), []
+        return self.pending
+
+    def outcomes_waiting(self, now: float) -> tuple[int, float]:
+        """Return how many outcomes wait, and for how long; a part that nobody dropped has waited too long."""
+        if self.pending:
+            return max(len(self.outcomes), 1), 1e9
+        return len(self.outcomes), max(now - self.outcomes_at, 0.0) if self.outcomes else 0.0
 
     def take_seat(self, hot: Hot, seat: str) -> None:
         """Move a job from the seat that it has to another one."""
@@ -92,6 +118,57 @@ class Books:
         if wanted:
             self.fed_at[group] = now
         return wanted
+
+
+class Indexes:
+    """Finds jobs by time; a job is in one index, or in none."""
+
+    def __init__(self) -> None:
+        self._indexes: dict[Index, dict[str, float]] = {index: {} for index in Index if index}
+
+    def put(self, job: str, index: Index, at: float = 0.0) -> None:
+        """Move a job to this index, to be found from `at` on; with NONE it is in none any more."""
+        for known in self._indexes.values():
+            known.pop(job, None)
+        if index:
+            self._indexes[index][job] = at
+
+    def holds(self, job: str, index: Index) -> bool:
+        """Whether the job is in this index."""
+        return job in self._indexes[index]
+
+    def reached(self, index: Index, now: float, limit: int, *, again: float | None = None) -> Sequence[str]:
+        """Return jobs whose time has come, the oldest first; with `again` they are found again from then on."""
+        known = self._indexes[index]
+        found = [job for at, job in sorted((at, job) for job, at in known.items()) if at <= now][:limit]
+        if again is not None:
+            known.update(dict.fromkeys(found, again))
+        return found
+
+
+class Slots:
+    """The API's places: for each limit group the members that hold one."""
+
+    def __init__(self) -> None:
+        self._held: defaultdict[str, set[str]] = defaultdict(set)
+
+    def used(self, group: str) -> int:
+        """Return how many places of a group are taken."""
+        return len(self._held[group])
+
+    def move(self, groups: Iterable[str], was: str, member: str) -> None:
+        """Free one member's places and take another's; either may be empty."""
+        for group in groups:
+            self._held[group].discard(was)
+            if member:
+                self._held[group].add(member)
+
+    def remove_strays(self, holds: Callable[[str], bool]) -> int:
+        """Free the places of members that do not hold them; return how many."""
+        strays = [(group, member) for group, members in self._held.items() for member in members if not holds(member)]
+        for group, member in strays:
+            self._held[group].discard(member)
+        return len(strays)
 
 
 class Expiring(Generic[V]):

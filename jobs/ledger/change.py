@@ -65,15 +65,17 @@ class Index(StrEnum):
 
 
 def holds_slot(job: Job) -> bool:
-    """Whether the API may count this job's task as in flight."""
-    return job.state in (State.SUBMITTING, State.RUNNING) or (job.state is State.IN_DOUBT and not job.held)
+    """Whether the API may count this job's task as in flight. One that was ready once is not."""
+    if job.state is State.RUNNING:
+        return not job.renewed
+    return job.state is State.SUBMITTING or (job.state is State.IN_DOUBT and not job.held)
 
 
 def holds_reserve(job: Job) -> bool:
     """Whether the job's cost is still open, so that its reserve counts against the ceilings."""
     if job.state in (State.SUBMITTING, State.IN_DOUBT):
         return True
-    return job.state is State.RUNNING and (job.receipt is None or job.receipt.cost is None)
+    return job.state is State.RUNNING and not job.renewed and (job.receipt is None or job.receipt.cost is None)
 
 
 def seat_of(job: Job, at: float) -> Seat:
@@ -114,6 +116,8 @@ class Change:
     was_state: str
     was_attempt: int
     was_fence: int
+    was_sent: bool
+    """Compared where the fence is raised: who takes a job over must have seen the mark that its owner wrote last."""
     # what the job becomes
     state: str
     attempt: int
@@ -155,13 +159,14 @@ class Change:
             was_state=str(before.state),
             was_attempt=before.attempt,
             was_fence=before.fence,
+            was_sent=before.sent,
             state=str(after.state),
             attempt=after.attempt,
             fence=after.fence,
             owner=after.owner,
             sent=after.sent,
             not_before_ms=_ms(after.not_before),
-            live=json.dumps(after.live_json(), ensure_ascii=False, separators=(",", ":")),
+            live=json.dumps(after.live_json(), separators=(",", ":")),
             final=after.final,
             seat=str(seat_of(after, at)),
             index=str(index),
@@ -182,7 +187,7 @@ class Change:
 
     def as_json(self) -> str:
         """Return the change as the script reads it."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(asdict(self), separators=(",", ":"))
 
 
 class Closed(StrEnum):
@@ -222,7 +227,5 @@ def _reasons(before: Job, after: Job) -> list[tuple[str, int, int]]:
 
 
 def _doubt_used(before: Job, after: Job) -> int:
-    resubmitted = (
-        before.state is State.IN_DOUBT and after.state is State.QUEUED and after.attempt > before.attempt
-    )
+    resubmitted = before.state is State.IN_DOUBT and after.state is State.QUEUED and after.attempt > before.attempt
     return after.order.reserve if resubmitted else 0

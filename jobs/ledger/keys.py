@@ -31,7 +31,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     ("slots:<account>:<group>", "set: members job:attempt, the API's places", "transitions; `remove_strays`"),
     (
         "bought:<fingerprint>",
-        "string: the job that buys it, or `filed`",
+        "string: the job that buys it, or `filed:` and when",
         "transitions; `filed` expires after 15 min",
     ),
     (

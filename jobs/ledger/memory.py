@@ -7,14 +7,14 @@ What each method promises is written in `jobs.ledger.port`.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import Books, Expiring, Hot
+from jobs.ledger.books import Books, Expiring, Hot, Indexes, Slots
 from jobs.ledger.change import (
     DOUBT_AGAIN_S,
     FILED_S,
@@ -27,11 +27,11 @@ from jobs.ledger.change import (
     Closed,
     Index,
     Seat,
+    holds_slot,
 )
 from jobs.ledger.port import Claim, Hint, Recorded, WorkerSeen
 from jobs.models import Catalogue
 
-FILED = "filed"
 Gate = Callable[[Change, Hot, Books], Recorded | None]
 
 
@@ -45,10 +45,11 @@ class MemoryLedger:
         self._frees = 0
         self._books: dict[str, Books] = {}
         self._hot: dict[str, Hot] = {}
-        self._indexes: dict[Index, dict[str, float]] = {index: {} for index in Index if index}
-        self._slots: defaultdict[str, set[str]] = defaultdict(set)
+        self._indexes = Indexes()
+        self._slots = Slots()
         self._ended: Expiring[bool] = Expiring(clock)
-        self._bought: Expiring[str] = Expiring(clock)
+        self._bought: dict[str, str] = {}
+        self._filed: Expiring[float] = Expiring(clock)
         self._throttle: Expiring[bool] = Expiring(clock)
         self._locks: Expiring[str] = Expiring(clock)
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
@@ -68,6 +69,7 @@ class MemoryLedger:
                 staged={group: 0 if batch.local else rows for group, rows in batch.groups.items()},
                 low=dict.fromkeys(batch.groups, 1),
                 parts=(batch.round - 1) * PARTS_A_ROUND,
+                ceiling=batch.ceiling,
             )
             return True
 
@@ -85,18 +87,24 @@ class MemoryLedger:
             books = self._books.get(batch)
             if books is None:
                 return False
-            if (books.state, books.reason) == (state, reason):
-                return True
-            if books.state not in only_from:
-                return False
+            if (books.state, books.reason) == (state, reason) or books.state not in only_from:
+                return (books.state, books.reason) == (state, reason)
             books.state, books.reason = state, reason
-            if state is BatchState.DONE:
-                books.finished_at = self.now()
             if state in (BatchState.OPEN, BatchState.CANCELLED):
-                for job in books.jobs & self._indexes[Index.DUE].keys():
-                    self._indexes[Index.DUE][job] = self.now()
+                for job in filter(lambda job: self._indexes.holds(job, Index.DUE), books.jobs):
+                    self._indexes.put(job, Index.DUE, self.now())
                     self._hot[job].job = replace(self._hot[job].job, not_before=0.0)
             return True
+
+    def set_ceiling(self, batch: str, micros: int) -> None:
+        with self._lock:
+            if batch in self._books:
+                self._books[batch].ceiling = micros
+
+    def mark_finished(self, batch: str) -> None:
+        with self._lock:
+            if batch in self._books:
+                self._books[batch].finished_at = self.now()
 
     def stage(self, batch: str, group: str, rows: int) -> None:
         with self._lock:
@@ -113,7 +121,7 @@ class MemoryLedger:
                 return False
             for order in orders:
                 self._hot[order.job] = Hot(Job(order=order, round=round_, queued_at=self.now()))
-                self._indexes[Index.DUE][order.job] = self.now() + RESEND_S
+                self._indexes.put(order.job, Index.DUE, self.now() + RESEND_S)
                 books.jobs.add(order.job)
             books.counts[str(State.QUEUED)] += len(orders)
             books.hot[group] += len(orders)
@@ -128,13 +136,7 @@ class MemoryLedger:
 
     def take_outcomes(self, batch: str) -> tuple[int, Sequence[str]] | None:
         with self._lock:
-            books = self._books.get(batch)
-            if books is None:
-                return None
-            if books.pending is None and books.outcomes:
-                books.parts += 1
-                books.pending, books.outcomes = (books.parts, books.outcomes), []
-            return books.pending
+            return self._books[batch].set_apart() if batch in self._books else None
 
     def drop_outcomes(self, batch: str, part: int) -> None:
         with self._lock:
@@ -144,19 +146,14 @@ class MemoryLedger:
 
     def outcomes_waiting(self, batch: str) -> tuple[int, float]:
         with self._lock:
-            books = self._books.get(batch)
-            if books is None:
-                return 0, 0.0
-            if books.pending:
-                return max(len(books.outcomes), 1), 1e9
-            return len(books.outcomes), max(self.now() - books.outcomes_at, 0.0) if books.outcomes else 0.0
+            return self._books[batch].outcomes_waiting(self.now()) if batch in self._books else (0, 0.0)
 
     def forget(self, batch: str) -> None:
         with self._lock:
             books = self._books.pop(batch, None)
             for job in books.jobs if books else ():
                 del self._hot[job]
-                self._put_in(job, Index.NONE)
+                self._indexes.put(job, Index.NONE)
 
     # -- jobs
 
@@ -172,9 +169,9 @@ class MemoryLedger:
             books = self._books[hot.job.order.batch]
             if why := self._not_claimable(hot.job, books.state):
                 if why == "paused":
-                    self._put_in(job, Index.DUE, self.now() + RESEND_S)
+                    self._indexes.put(job, Index.DUE, self.now() + RESEND_S)
                 return Claim(job=None, why=why)
-            self._put_in(job, Index.LEASES, self.now() + LEASE_S)
+            self._indexes.put(job, Index.LEASES, self.now() + LEASE_S)
             hot.job = replace(hot.job, fence=hot.job.fence + 1, owner=owner, not_before=0.0)
             if hot.job.state is State.QUEUED:
                 books.take_seat(hot, Seat.HOT)
@@ -192,8 +189,8 @@ class MemoryLedger:
     def record(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, None)
 
-    def begin(self, before: Job, after: Job) -> Recorded:
-        return self._move(before, after, self._gate)
+    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+        return self._move(before, after, partial(self._gate, looked_at))
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, self._allowance)
@@ -201,29 +198,32 @@ class MemoryLedger:
     def _move(self, before: Job, after: Job, gate: Gate | None) -> Recorded:
         with self._lock:
             change = Change.of(before, after, self.now())
-            hot = self._standing(before)
+            hot = self._standing(before, after.fence)
             books = self._books[change.batch]
-            closed = gate(change, hot, books) if gate else None
-            return closed or self._carry_out(change, after, hot, books)
+            return (gate and gate(change, hot, books)) or self._carry_out(change, after, hot, books)
 
-    def _standing(self, before: Job) -> Hot:
+    def _standing(self, before: Job, fence: int) -> Hot:
         hot = self._hot.get(before.id)
         if hot is None or _version(hot.job) != _version(before):
             raise Superseded(f"{before.id} was moved by somebody else")
+        if fence != before.fence and hot.job.sent != before.sent:
+            raise Superseded(f"{before.id} was sent since it was read")
         return hot
 
-    def _gate(self, change: Change, hot: Hot, books: Books) -> Recorded | None:
+    def _gate(self, looked_at: float, change: Change, hot: Hot, books: Books) -> Recorded | None:
         if books.state is not BatchState.OPEN:
             return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
         if wait := self._throttle.left("main"):
             return Recorded(closed=Closed.THROTTLED, wait_s=wait)
-        buyer = self._bought.get(change.fingerprint) or change.job
-        if buyer != change.job:
-            return Recorded(closed=Closed.JUST_FILED if buyer == FILED else Closed.BEING_BOUGHT)
-        open_to = books.batch.ceiling - books.sums["settled"] - books.sums["doubt_used"] - hot.job.order.reserve
+        filed_at = self._filed.get(change.fingerprint)
+        if filed_at is not None and filed_at >= looked_at:
+            return Recorded(closed=Closed.JUST_FILED)
+        if self._bought.get(change.fingerprint, change.job) != change.job:
+            return Recorded(closed=Closed.BEING_BOUGHT)
+        open_to = books.ceiling - books.sums["settled"] - books.sums["doubt_used"] - hot.job.order.reserve
         if open_to < books.sums["reserved"]:
             return Recorded(closed=Closed.CEILING if open_to < 0 else Closed.MONEY_OPEN)
-        if any(len(self._slots[group.name]) >= group.size for group in self._catalogue.lineage(change.group)):
+        if any(self._slots.used(group.name) >= group.size for group in self._catalogue.lineage(change.group)):
             return Recorded(closed=Closed.NO_SLOT)
         return None
 
@@ -234,25 +234,14 @@ class MemoryLedger:
 
     def _carry_out(self, change: Change, after: Job, hot: Hot, books: Books) -> Recorded:
         self._move_slot(change)
-        books.sums["reserved"] += change.reserve - hot.reserve
-        for name in ("settled", "doubts", "doubt_used", "held"):
-            books.sums[name] += getattr(change, name)
-        for code, rows, cost in change.reasons:
-            books.rows[code] += rows
-            books.costs[code] += cost
-        books.counts[change.was_state] -= 1
-        books.counts[change.state] += 1
+        books.count(change, hot)
         if change.fingerprint_to != "keep" and self._bought.get(change.fingerprint) == change.job:
-            self._bought.drop(change.fingerprint)
-            if change.fingerprint_to == FILED:
-                self._bought.put(change.fingerprint, FILED, FILED_S)
+            del self._bought[change.fingerprint]
+            if change.fingerprint_to == "filed":
+                self._filed.put(change.fingerprint, self.now(), FILED_S)
         books.take_seat(hot, change.seat)
-        lease_ends = self.now() + LEASE_S
-        self._put_in(
-            change.job,
-            Index(change.index),
-            lease_ends if change.index == Index.LEASES else change.index_at_ms / 1000,
-        )
+        found_at = self.now() + LEASE_S if change.index == Index.LEASES else change.index_at_ms / 1000
+        self._indexes.put(change.job, Index(change.index), found_at)
         if change.outcome:
             books.add_outcome(change.outcome, self.now())
         if change.final:
@@ -267,29 +256,19 @@ class MemoryLedger:
         if change.slot == change.was_slot:
             return
         groups = [group.name for group in self._catalogue.lineage(change.group)]
+        self._slots.move(groups, change.was_slot, change.slot)
         if change.was_slot:
-            self._free((group, change.was_slot) for group in groups)
-        if change.slot:
-            for group in groups:
-                self._slots[group].add(change.slot)
-            if change.fingerprint and not self._bought.get(change.fingerprint):
-                self._bought.put(change.fingerprint, change.job)
+            self._tell_freed()
+        if change.slot and change.fingerprint and not self._bought.get(change.fingerprint):
+            self._bought[change.fingerprint] = change.job
 
-    def _free(self, places: Iterable[tuple[str, str]]) -> None:
-        for group, member in places:
-            self._slots[group].discard(member)
+    def _tell_freed(self) -> None:
         self._frees += 1
         self._lock.notify_all()
 
-    def _put_in(self, job: str, index: Index, at: float = 0.0) -> None:
-        for known in self._indexes.values():
-            known.pop(job, None)
-        if index:
-            self._indexes[index][job] = at
-
     def mark_sent(self, job: Job) -> Job:
         with self._lock:
-            hot = self._standing(replace(job, state=State.SUBMITTING))
+            hot = self._standing(replace(job, state=State.SUBMITTING), job.fence)
             if not hot.job.sent and self._books[job.order.batch].state is not BatchState.OPEN:
                 raise Superseded(f"{job.id} may not be sent any more: its batch is not open")
             hot.job = replace(hot.job, sent=True)
@@ -308,45 +287,37 @@ class MemoryLedger:
                 hot = self._hot.get(job)
                 if hot is None or (hot.job.owner, hot.job.fence) != (owner, fence):
                     lost.append(job)
-                elif job in self._indexes[Index.LEASES]:
-                    self._indexes[Index.LEASES][job] = self.now() + LEASE_S
+                else:
+                    self._indexes.put(job, Index.LEASES, self.now() + LEASE_S)
             return lost
 
     # -- housekeeping
 
     def lapsed(self, limit: int) -> Sequence[Job]:
         with self._lock:
-            return [self._hot[job].job for job in self._reached(Index.LEASES, limit)]
+            return [self._hot[job].job for job in self._indexes.reached(Index.LEASES, self.now(), limit)]
 
     def due(self, limit: int) -> Sequence[Hint]:
         with self._lock:
-            found = self._reached(Index.DUE, limit, again_s=RESEND_S)
+            now = self.now()
+            found = self._indexes.reached(Index.DUE, now, limit, again=now + RESEND_S)
             return [Hint(job=job, paid=self._hot[job].paid) for job in found]
 
     def doubts_due(self, limit: int) -> Sequence[str]:
         with self._lock:
-            return self._reached(Index.DOUBTS, limit, again_s=DOUBT_AGAIN_S)
-
-    def _reached(self, index: Index, limit: int, *, again_s: float = 0.0) -> Sequence[str]:
-        known, now = self._indexes[index], self.now()
-        found = [job for at, job in sorted((at, job) for job, at in known.items()) if at <= now][:limit]
-        if again_s:
-            known.update(dict.fromkeys(found, now + again_s))
-        return found
+            now = self.now()
+            return self._indexes.reached(Index.DOUBTS, now, limit, again=now + DOUBT_AGAIN_S)
 
     def remove_strays(self) -> int:
         with self._lock:
-            places = [(group, member) for group, members in self._slots.items() for member in members]
-            strays = [place for place in places if not self._holds(place[1])]
-            if strays:
-                self._free(strays)
-            return len(strays)
+            freed = self._slots.remove_strays(self._holds)
+            if freed:
+                self._tell_freed()
+            return freed
 
     def _holds(self, member: str) -> bool:
-        job, _, attempt = member.rpartition(":")
-        hot = self._hot.get(job)
-        states = (State.SUBMITTING, State.RUNNING, State.IN_DOUBT)
-        return hot is not None and hot.job.state in states and str(hot.job.attempt) == attempt
+        hot = self._hot.get(member.rpartition(":")[0])
+        return hot is not None and hot.job.slot == member and holds_slot(hot.job)
 
     def throttle(self, seconds: float) -> None:
         with self._lock:
@@ -354,7 +325,7 @@ class MemoryLedger:
 
     def slots_used(self) -> Mapping[str, int]:
         with self._lock:
-            return {group: len(self._slots[group]) for group in self._catalogue.groups}
+            return {group: self._slots.used(group) for group in self._catalogue.groups}
 
     def lock(self, name: str, token: str, seconds: float) -> bool:
         with self._lock:

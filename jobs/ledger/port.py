@@ -70,17 +70,19 @@ class Ledger(Protocol):
     def batches(self) -> Sequence[str]:
         """Return the ids of the batches that the ledger holds, oldest first."""
 
-    def set_state(
-        self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]
-    ) -> bool:
+    def set_state(self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]) -> bool:
         """Move a batch's state if it is one of `only_from`; waiting jobs become due when it opens or is cancelled."""
+
+    def set_ceiling(self, batch: str, micros: int) -> None:
+        """Let a batch spend this much in all (micro-dollars)."""
+
+    def mark_finished(self, batch: str) -> None:
+        """Note that a batch's report lies in the bucket as of now."""
 
     def stage(self, batch: str, group: str, rows: int) -> None:
         """Raise the mark up to which a group's rows can be fed."""
 
-    def feed(
-        self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1
-    ) -> bool:
+    def feed(self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1) -> bool:
         """Create these jobs and move the group's cursor past them; False, and nothing, unless it stands at `cursor`.
 
         `low` is the number of hot jobs under which the next feed is wanted. Without orders only `low` is set.
@@ -115,8 +117,10 @@ class Ledger(Protocol):
             Superseded: somebody else moved the job.
         """
 
-    def begin(self, before: Job, after: Job) -> Recorded:
+    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free, else say what is not.
+
+        `looked_at` is when the bucket had no filed result: one that was filed since is JUST_FILED.
 
         Raises:
             Superseded: somebody else moved the job.

@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import LedgerError, Superseded
-from jobs.job import Job, Order, State
+from jobs.job import Job, Order
 from jobs.ledger.change import (
     DOUBT_AGAIN_S,
     LEASE_S,
@@ -29,6 +29,7 @@ from jobs.ledger.change import (
     Change,
     Closed,
 )
+from jobs.ledger.hashes import job_of, progress_of
 from jobs.ledger.keys import Keys
 from jobs.ledger.port import Claim, Hint, Recorded, WorkerSeen
 from jobs.ledger.scripts import Scripts
@@ -123,7 +124,7 @@ class RedisLedger:
         found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.batch(batch))
         if "agreed" not in found:
             return None
-        return Batch.from_json(found["agreed"]), _progress(found)
+        return Batch.from_json(found["agreed"]), progress_of(found)
 
     def batches(self) -> Sequence[str]:
         """Return the ids of the batches that the ledger holds, oldest first."""
@@ -137,6 +138,14 @@ class RedisLedger:
         args = [str(state), reason, k.job(""), *(str(s) for s in only_from)]
         return bool(self._script("set_state", keys, args)[0] == "done")
 
+    def set_ceiling(self, batch: str, micros: int) -> None:
+        """Let a batch spend this much in all (micro-dollars)."""
+        self._script("set_field", [self._keys.batch(batch)], ["ceiling", micros])
+
+    def mark_finished(self, batch: str) -> None:
+        """Note that a batch's report lies in the bucket as of now."""
+        self._script("set_field", [self._keys.batch(batch)], ["finished_at", round(self.now() * 1000)])
+
     def stage(self, batch: str, group: str, rows: int) -> None:
         """Raise the mark up to which a group's rows can be fed."""
         self._script("stage", [self._keys.batch(batch)], [group, rows])
@@ -149,7 +158,7 @@ class RedisLedger:
         blank = Job(order=orders[0], round=round_).live_json() if orders else {}
         args.append(json.dumps(blank, separators=(",", ":")))
         for order in orders:
-            args += [order.job, json.dumps(order.as_json(), ensure_ascii=False, separators=(",", ":"))]
+            args += [order.job, json.dumps(order.as_json(), separators=(",", ":"))]
         keys = [k.batch(batch), k.jobs(batch), k.due, *(k.job(order.job) for order in orders)]
         return bool(self._script("feed", keys, args)[0] == "done")
 
@@ -191,7 +200,7 @@ class RedisLedger:
     def load(self, job: str) -> Job | None:
         """Return a job that is not final, as it stands."""
         found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.job(job))
-        return _job(found) if "order" in found else None
+        return job_of(found) if "order" in found else None
 
     def claim(self, job: str, owner: str) -> Claim:
         """Take a job into ownership under a new fence, if it is there to be worked on."""
@@ -203,17 +212,23 @@ class RedisLedger:
         state = BatchState(answer[2]) if answer[2] else BatchState.DONE
         pairs = answer[3]
         fields = dict(pairs) if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
-        return Claim(job=_job(fields), batch_state=state)
+        return Claim(job=job_of(fields), batch_state=state)
 
     def record(self, before: Job, after: Job) -> Recorded:
         """Carry out a transition if the job still is `before`."""
         return self._move("record", before, after, [self._keys.absent], [])
 
-    def begin(self, before: Job, after: Job) -> Recorded:
+    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free."""
         lineage = self._catalogue.lineage(after.order.limit_group)
         sizes = [group.size for group in lineage]
-        return self._move("begin", before, after, [self._keys.throttle(self._account)], [after.order.reserve, *sizes])
+        return self._move(
+            "begin",
+            before,
+            after,
+            [self._keys.throttle(self._account)],
+            [after.order.reserve, round(looked_at * 1000), *sizes],
+        )
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         """Carry out a doubt's return to the queue, if the batch's allowance carries it."""
@@ -332,8 +347,8 @@ class RedisLedger:
 
     def see_worker(self, worker: WorkerSeen) -> None:
         """Note that a worker process is alive, for a minute."""
-        text = json.dumps(asdict(worker))
-        self._guarded(self._client.set, self._keys.worker(worker.id), text, ex=WORKER_S)
+        keys = [self._keys.worker(worker.id), self._keys.absent]
+        self._script("see", keys, [json.dumps(asdict(worker)), WORKER_S])
 
     def workers(self) -> Sequence[WorkerSeen]:
         """Return the worker processes seen in the last minute."""
@@ -355,44 +370,6 @@ class RedisLedger:
                             freed()
             except redis.RedisError:
                 time.sleep(0.5)
-
-
-def _progress(found: Mapping[str, str]) -> Progress:
-    def under(name: str) -> dict[str, int]:
-        return {key[len(name) :]: int(value) for key, value in found.items() if key.startswith(name)}
-
-    costs = under("cost:")
-    return Progress(
-        state=BatchState(found["state"]),
-        reason=found.get("reason", ""),
-        cursors=under("cursor:"),
-        staged=under("staged:"),
-        hot=under("hot:"),
-        waiting=int(found.get("waiting", 0)),
-        counts=under("n:"),
-        held=int(found.get("held", 0)),
-        settled=int(found.get("settled", 0)),
-        reserved=int(found.get("reserved", 0)),
-        doubts=int(found.get("doubts", 0)),
-        doubt_used=int(found.get("doubt_used", 0)),
-        reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
-        low=under("low:"),
-        finished_at=int(found.get("finished_at", 0)) / 1000,
-    )
-
-
-def _job(found: Mapping[str, str]) -> Job:
-    job = Job.from_json(
-        Order.from_json(json.loads(found["order"])),
-        json.loads(found["live"]),
-        state=State(found["state"]),
-        attempt=int(found["attempt"]),
-        fence=int(found["fence"]),
-        owner=found["owner"],
-        sent=found["sent"] == "1",
-        not_before=int(found["nb"]) / 1000,
-    )
-    return job if job.queued_at else replace(job, queued_at=int(found["at"]) / 1000)
 
 
 def _batch_of(job: str) -> str:

@@ -53,8 +53,8 @@ class Joined:
 class _Line:
     """An outcome as it was spilled, still as text, with what decides between it and its doubles."""
 
-    rank: tuple[int, int, int]
-    """(attempt, whether final, duplicates known): the highest wins."""
+    rank: tuple[int, int]
+    """(attempt, whether final): the highest wins."""
     micros: int
     text: str
 
@@ -110,7 +110,7 @@ def joined(
     """Yield every row with its outcome.
 
     Of several lines of one row the highest (round, attempt) counts. Within one attempt a final state beats a held
-    doubt, more known duplicates beat fewer, and of two lines of the same doubt the later one counts.
+    doubt, and of two lines of the same doubt the later one counts.
 
     Args:
         rows: ascending by number (`in_order`).
@@ -150,7 +150,7 @@ def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: 
         micros = round(line["cost_usd"] * MICROS_PER_USD)
         text = json.dumps(line, separators=(",", ":"))
         kind = LATE if line["state"] == LATE else int(line["state"] in FINAL)
-        head = f"{line['row']} {line['round']} {line['attempt']} {kind} {len(line.get('duplicates', ()))} {micros} "
+        head = f"{line['row']} {line['round']} {line['attempt']} {kind} {micros} "
         waiting.setdefault(line["row"] // rows_per_range, []).append(f"{head}{text}\n")
         count += 1
         if count >= LINES_PER_WRITE:
@@ -173,13 +173,13 @@ def _read_range(path: Path) -> dict[int, _Known]:
         return found
     with path.open(encoding="ascii", newline="\n") as file:
         for spilled in file:
-            row, round_, attempt, kind, duplicates, micros, text = spilled.rstrip("\n").split(" ", 6)
+            row, round_, attempt, kind, micros, text = spilled.rstrip("\n").split(" ", 5)
             known = found.setdefault(int(row), _Known())
             if kind == LATE:
                 late = json.loads(text)
                 known.late[late["task_id"]] = late["cost_usd"]
             else:
-                known.add(int(round_), _Line((int(attempt), int(kind), int(duplicates)), int(micros), text))
+                known.add(int(round_), _Line((int(attempt), int(kind)), int(micros), text))
     path.unlink()
     return found
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.batch import Batch, BatchState, exit_code
+from jobs.models import MICROS_PER_USD
 from jobs.report.text import as_text
 from jobs.report.wording import dollars, moment, shown
 from producers.cli import options as o
@@ -51,11 +52,13 @@ def pause(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> i
         return OK
 
 
-def resume(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> int:
+def resume(batch: o.BatchName, max_cost: o.MaxCost = None, json: o.Json = False, quiet: o.Quiet = False) -> int:
     """Let BATCH go on; uploads what is left of its local pictures. With the local stack it stays to the end."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice, to_work=True) as house:
         agreed = _running(batch, house)
+        if max_cost is not None:
+            house.ledger.set_ceiling(batch, round(max_cost * MICROS_PER_USD))
         if house.stack is None or house.simulated == agreed.simulated:
             if house.runs_here and house.stack is not None:
                 house.stack.add_worker()
@@ -140,7 +143,8 @@ def _one(batch: str, house: House, voice: Voice, *, watch: bool) -> int:
 
 
 def _told(found: Document, voice: Voice) -> None:
-    voice.tell(f"{found['batch']}: {standing(found)}")
+    mark = "SIMULATED  " if found["simulated"] else ""
+    voice.tell(f"{mark}{found['batch']}: {standing(found)}")
     voice.document(found)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from jobs.batch import BatchState
 from jobs.ledger.port import Ledger
+from jobs.report.wording import counted
 
 DRAIN_S = 90.0
 """Most edits take seconds; one that takes longer than this is picked up again later."""
@@ -41,7 +42,7 @@ def drain(
     ]
     try:
         edits = at_work(ledger)
-        say(f"Stopping: {edits} edits at the API are fetched first. Ctrl-C stops at once.")
+        say(f"Stopping; first what is at the API is fetched: {counted(edits, 'edit')}. Ctrl-C stops at once.")
         deadline = clock() + seconds
         while edits and clock() < deadline:
             sleep(_LOOK_S)

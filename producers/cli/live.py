@@ -107,7 +107,8 @@ def line(found: Document) -> str:
 
 def panel(found: Document) -> Group:
     """Return the batch as it looks on a terminal."""
-    head = Text.assemble((shown(found["batch"]), "bold"), "  ", standing(found))
+    why = f" ({found['reason']})" if found["reason"] else ""
+    head = Text.assemble((shown(found["batch"]), "bold"), f"  {found['state']}{why}")
     parts: list[Text] = []
     if found["simulated"]:
         parts.append(Text(SIMULATED, style="bold yellow"))

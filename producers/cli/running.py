@@ -83,6 +83,7 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
         ManifestError: the manifest cannot be used.
         Stop: rows are bad, or a part of the local stack broke.
     """
+    house.ledger.now()  # a Redis that is away is noticed before anything is written
     id_ = batch_id(asked.batch_name(), datetime.now(UTC))
     if house.simulated:
         voice.note(SIMULATED)

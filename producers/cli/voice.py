@@ -136,11 +136,11 @@ def explained(error: BaseException) -> Stop:
         case UnknownBatch():
             return Stop("unknown_batch", str(error), error.remedy, exit_code=USAGE)
         case LedgerError():
-            return Stop("redis", str(error), "Check that Redis runs and RETOUCH_REDIS__URL.", exit_code=UNREACHABLE)
+            return _unreachable("redis", error, "Check that Redis runs, and RETOUCH_REDIS__URL.")
         case NotFound():
             return Stop("not_found", str(error), exit_code=USAGE)
         case StorageError():
-            return Stop("storage", str(error), "Check RETOUCH_S3__* and the bucket's rights.", exit_code=UNREACHABLE)
+            return _unreachable("storage", error, "Check RETOUCH_S3__* and the bucket's rights.")
         case StackError():
             return Stop("local_stack", _sentence(str(error)), exit_code=UNREACHABLE)
         case RetouchError():
@@ -150,6 +150,12 @@ def explained(error: BaseException) -> Stop:
     what = Redactor(()).clean(f"{type(error).__name__}: {error}")[:300]
     message = f"Something went wrong inside Retouch ({what})."
     return Stop("internal", message, f"{DEBUG}=1 shows where.", exit_code=OUR_MISTAKE)
+
+
+def _unreachable(code: str, error: Exception, remedy: str) -> Stop:
+    """Leave the general remedy out where the error names its own."""
+    message = _sentence(str(error))
+    return Stop(code, message, "" if "RETOUCH_" in message else remedy, exit_code=UNREACHABLE)
 
 
 def _console(stream: TextIO) -> Console:

@@ -20,6 +20,8 @@ from types import FrameType
 PR_SET_PDEATHSIG = 1
 """From the kernel's `linux/prctl.h`."""
 ORPHANED = 71
+NOT_STARTED = 127
+"""As a shell says it."""
 POLL_S = 0.5
 
 
@@ -67,9 +69,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run what the command line says; the exit code is the program's, or 71 where the parent is gone."""
     split = arguments.index("--")
     parent, argv = int(arguments[0]), list(arguments[split + 1 :])
-    if "--poll" not in arguments[:split] and tie_to_parent(parent):
-        os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
-    return watch(parent, argv)
+    try:
+        if "--poll" not in arguments[:split] and tie_to_parent(parent):
+            os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
+        return watch(parent, argv)
+    except OSError as error:
+        sys.stderr.write(f"{argv[0]} cannot be started: {error.strerror}\n")
+        return NOT_STARTED
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def are_free(spans: Mapping[str, int], firsts: Mapping[str, int]) -> bool:
 
 def _draw(held: ExitStack, span: int) -> int:
     for low, high in (_QUIET, _WIDE):
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if span <= high - low else 0):
             first = random.randint(low, high - span + 1)
             if _hold(held, first, span):
                 return first

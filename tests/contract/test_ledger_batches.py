@@ -11,6 +11,7 @@ import pytest
 from jobs import events as e
 from jobs.batch import BatchState, document
 from jobs.job import Order
+from jobs.ledger.change import Closed
 
 if TYPE_CHECKING:
     from tests.contract.conftest import House
@@ -217,10 +218,10 @@ def test_a_second_reason_does_not_replace_the_first_unless_allowed(house: House)
     assert house.progress().reason == "key"
 
 
-def test_a_done_batch_knows_when_it_ended(house: House) -> None:
+def test_a_batch_knows_when_its_report_was_written(house: House) -> None:
     house.open()
 
-    house.ledger.set_state("b", DONE, "", only_from=[OPEN])
+    house.ledger.mark_finished("b")
 
     assert abs(house.progress().finished_at - house.ledger.now()) < 5
 
@@ -396,3 +397,21 @@ def test_an_order_of_any_text_survives(house: House) -> None:
     assert taken is not None
     line = json.loads(taken[1][0])
     assert (line["id"], line["group"], line["detail"]) == (odd, odd, odd)
+
+
+def test_a_ceiling_that_is_raised_lets_a_batch_go_on(house: House) -> None:
+    house.open(ceiling=0)
+    job = house.claimed(house.feed(1)[0])
+    assert house.ledger.begin(job, house.to_begin(job)).closed is Closed.CEILING
+
+    house.ledger.set_ceiling("b", 10**9)
+
+    assert house.progress().ceiling == 10**9
+    assert house.ledger.begin(job, house.to_begin(job)).closed is None
+
+
+def test_a_word_to_a_batch_that_is_gone_leaves_nothing_behind(house: House) -> None:
+    house.ledger.set_ceiling("gone", 1)
+    house.ledger.mark_finished("gone")
+
+    assert house.ledger.batch("gone") is None

@@ -65,8 +65,9 @@ def test_an_early_claim_is_refused_until_the_time_has_come(house: House) -> None
 def test_a_cancelled_batch_makes_no_job_wait_for_its_time(house: House) -> None:
     house.open()
     house.feed(1)
-    house.moved(house.claimed("b.0"), e.GivenBack(wait=40))
+    job = house.claimed("b.0")
     house.cancel()
+    house.moved(job, e.GivenBack(wait=40))
 
     claim = house.ledger.claim("b.0", "w1")
 
@@ -186,6 +187,30 @@ def test_two_who_take_over_the_same_job_take_it_over_once(house: House) -> None:
 
     with pytest.raises(Superseded):
         house.ledger.record(found, back)
+
+    assert house.counts() == {"queued": 1}
+
+
+def test_a_job_that_was_sent_after_it_was_seen_is_not_taken_over_as_unsent(house: House) -> None:
+    slow = house.begun(house.one())
+    house.later(LEASE_S + 1)
+    (seen,) = house.ledger.lapsed(10)
+    house.ledger.mark_sent(slow)
+
+    unsent = replace(apply(seen, e.NotSubmitted(wait=0), house.ledger.now()), fence=seen.fence + 1)
+    with pytest.raises(Superseded):
+        house.ledger.record(seen, unsent)
+
+    (again,) = house.ledger.lapsed(10)
+    assert again.sent
+    assert house.moved(slow, house.accepted()).receipt is not None
+
+
+def test_an_owner_whose_mark_was_written_without_its_knowing_may_say_that_nothing_left(house: House) -> None:
+    begun = house.begun(house.one())
+    house.ledger.mark_sent(begun)
+
+    house.moved(begun, e.NotSubmitted(wait=0))
 
     assert house.counts() == {"queued": 1}
 

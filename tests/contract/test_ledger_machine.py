@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from jobs import events as e
 from jobs.batch import BatchState
 from jobs.errors import Superseded
-from jobs.job import Job, Receipt, State
+from jobs.job import Job, State
 from jobs.ledger.change import Seat, holds_reserve, holds_slot, seat_of
 from jobs.ledger.port import Recorded
 from jobs.states import TABLE, apply
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 RESERVE, COST = 60_000, 45_000
 SIZES = {"flux": 5, "kontext-max": 2}
-CEILING, ALLOWANCE = 30 * RESERVE, 3 * RESERVE
+CEILING, ALLOWANCE = 12 * RESERVE, 2 * RESERVE
 LIVE = (State.SUBMITTING, State.RUNNING, State.READY, State.KEPT)
 
 picks = st.integers(0, 10_000)
@@ -59,6 +59,8 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.house.open(groups={"flux": 60, "kontext-max": 60}, ceiling=CEILING, allowance=ALLOWANCE)
+        self.feed(6, "flux")
+        self.feed(3, "kontext-max")
 
     def pick(self, pick: int) -> Job:
         return self.jobs[sorted(self.jobs)[pick % len(self.jobs)]]
@@ -72,7 +74,7 @@ class Machine(RuleBasedStateMachine):
         self.seats[after.id] = seat_of(after, self.ledger.now())
         self.lines += (after.final or after.held) and after != before
         if after.final:
-            self.ended[after.id] = self.jobs.pop(after.id)
+            del self.jobs[after.id]
             self.ended[after.id] = after
         else:
             found = self.ledger.load(after.id)
@@ -104,13 +106,16 @@ class Machine(RuleBasedStateMachine):
         if before.state is State.QUEUED:
             self.seats[before.id] = Seat.HOT
 
-    @precondition(lambda self: any(job.owner for job in self.jobs.values()))
+    @precondition(lambda self: any(job.state is State.QUEUED for job in self.jobs.values()))
     @rule(pick=picks)
     def begin(self, pick: int) -> None:
-        owned = [job for job in self.jobs.values() if job.owner and job.state is State.QUEUED]
-        if not owned:
+        queued = [job for job in self.jobs.values() if job.state is State.QUEUED]
+        chosen = queued[pick % len(queued)].id
+        if not self.jobs[chosen].owner:
+            self.claim(sorted(self.jobs).index(chosen), "w1")
+        before = self.jobs[chosen]
+        if not before.owner:
             return
-        before = owned[pick % len(owned)]
         fingerprint = f"f{before.order.row % 9}-{before.attempt % 2}"
         after = self.house.to_begin(before, fingerprint)
         had = self.ledger.slots_used()
@@ -129,10 +134,19 @@ class Machine(RuleBasedStateMachine):
                 if job.slot not in self.over
             ]
 
-    @precondition(lambda self: self.jobs)
+    @precondition(lambda self: any(job.state is State.QUEUED for job in self.jobs.values()))
     @rule(pick=picks, which=picks, wait=waits, cost=st.sampled_from([None, COST]))
-    def move(self, pick: int, which: int, wait: float, cost: int | None) -> None:
-        before = self.pick(pick)
+    def move_one_that_is_queued(self, pick: int, which: int, wait: float, cost: int | None) -> None:
+        queued = [job for job in self.jobs.values() if job.state is State.QUEUED]
+        self.move(queued[pick % len(queued)], which, wait, cost)
+
+    @precondition(lambda self: any(job.state is not State.QUEUED for job in self.jobs.values()))
+    @rule(pick=picks, which=picks, wait=waits, cost=st.sampled_from([None, COST]))
+    def move_one_on_its_way(self, pick: int, which: int, wait: float, cost: int | None) -> None:
+        busy = [job for job in self.jobs.values() if job.state is not State.QUEUED]
+        self.move(busy[pick % len(busy)], which, wait, cost)
+
+    def move(self, before: Job, which: int, wait: float, cost: int | None) -> None:
         kinds = [kind for kind in TABLE[before.state] if kind is not e.Begun]
         event = self.event(kinds[which % len(kinds)], wait, cost)
         after = apply(before, event, self.ledger.now())
@@ -145,10 +159,8 @@ class Machine(RuleBasedStateMachine):
 
     def event(self, kind: type[e.Event], wait: float, cost: int | None) -> e.Event:
         result = self.house.filed().result
-        receipt = Receipt(task_id="late", polling_url="https://x/late", cost=cost)
         made: dict[type[e.Event], Callable[[], e.Event]] = {
             e.Accepted: lambda: self.house.accepted(cost),
-            e.LateReceipt: lambda: e.LateReceipt(receipt=receipt),
             e.GivenBack: lambda: e.GivenBack(wait=wait),
             e.NotSubmitted: lambda: e.NotSubmitted(wait=wait),
             e.AttemptFailed: lambda: e.AttemptFailed(code="api_error", detail="x", wait=wait),
@@ -278,7 +290,7 @@ class Machine(RuleBasedStateMachine):
         assert self.ledger.outcomes_waiting("b")[0] == self.lines
 
 
-EXAMPLES = {"memory": (60, 50), "redis-6.2": (4, 40), "redis-7": (4, 40), "redis-7-twice": (3, 30)}
+EXAMPLES = {"memory": (80, 60), "redis-6.2": (8, 40), "redis-7": (8, 40), "redis-7-twice": (5, 40)}
 
 
 def test_the_sums_of_the_ledger_are_the_sums_of_its_jobs(house: House, anew: Callable[[], House]) -> None:

@@ -119,7 +119,9 @@ def test_a_batch_that_is_forgotten_too_early_leaves_only_slots_and_the_strays_ta
 ) -> None:
     house, client = on_redis
     house.open()
-    house.feed(4)
+    house.feed(5)
+    house.stored("b.4")
+    house.ledger.take_outcomes("b")
     house.running("b.0")
     house.doubted("b.1")
     house.held("b.2")
@@ -131,6 +133,18 @@ def test_a_batch_that_is_forgotten_too_early_leaves_only_slots_and_the_strays_ta
 
     lasting = [key for key in keys(client) if client.ttl(key) < 0]
     assert [key for key in lasting if not key.startswith(KEYS.bought(""))] == []
+
+
+def test_a_slot_of_an_earlier_attempt_is_a_stray(on_redis: tuple[House, redis.Redis]) -> None:
+    house, client = on_redis
+    job = house.moved(house.running(house.one()), e.AttemptFailed(code="api_error", detail="", wait=0))
+    house.running(job.id)
+    client.sadd(KEYS.slots("main", "flux"), "b.0:1")
+
+    freed = house.ledger.remove_strays()
+
+    assert freed == 1
+    assert client.smembers(KEYS.slots("main", "flux")) == {"b.0:2"}
 
 
 # -- a full memory
@@ -216,6 +230,7 @@ def test_at_maxmemory_the_house_is_still_kept(full: tuple[House, redis.Redis]) -
     assert house.ledger.lock("tick", "a", 10)
     assert house.ledger.remove_strays() == 0
     house.ledger.throttle(5)
+    house.ledger.see_worker(WorkerSeen(id="w1", threads=4, edits=0, seen_at=0.0))
     part = house.ledger.take_outcomes("b")
     assert part is not None
     house.ledger.drop_outcomes("b", part[0])

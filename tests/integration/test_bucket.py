@@ -21,13 +21,8 @@ LARGE = 70 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def store(s3: Any) -> Iterator[S3Bucket]:
-    bucket = open_bucket(
-        bucket=s3.bucket,
-        endpoint_url=s3.endpoint_url,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
-    )
+def store(s3: dict[str, Any]) -> Iterator[S3Bucket]:
+    bucket = open_bucket(**s3)
     yield bucket
     bucket.close()
 
@@ -238,13 +233,8 @@ def test_a_file_that_needs_several_parts_goes_up_whole(store: S3Bucket, folder: 
     store.delete(folder + "large")
 
 
-def test_a_picture_in_another_bucket_can_be_read(s3: Any, store: S3Bucket, folder: str) -> None:
-    other = open_bucket(
-        bucket="shop-photos",
-        endpoint_url=s3.endpoint_url,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
-    )
+def test_a_picture_in_another_bucket_can_be_read(s3: dict[str, Any], store: S3Bucket, folder: str) -> None:
+    other = open_bucket(**s3 | {"bucket": "shop-photos"})
     other.put(folder + "a", b"theirs")  # the store makes the bucket
 
     head = store.head(folder + "a", bucket="shop-photos")
@@ -267,15 +257,14 @@ def test_a_missing_bucket_is_refused_with_what_to_do(store: S3Bucket) -> None:
         ({"secret_access_key": "not-the-secret"}, "RETOUCH_S3__SECRET_ACCESS_KEY"),
     ],
 )
-def test_wrong_credentials_are_refused_and_not_shown(s3: Any, wrong: dict[str, str], remedy: str) -> None:
-    known = {"access_key_id": s3.access_key_id, "secret_access_key": s3.secret_access_key}
-    bucket = open_bucket(bucket=s3.bucket, endpoint_url=s3.endpoint_url, **(known | wrong))
+def test_wrong_credentials_are_refused_and_not_shown(s3: dict[str, Any], wrong: dict[str, str], remedy: str) -> None:
+    bucket = open_bucket(**s3 | wrong)
 
     with pytest.raises(Refused, match=remedy) as caught:
         bucket.get("a")
 
     told = f"{caught.value} {caught.value.__cause__} {bucket!r}"
-    assert not [value for value in (known | wrong).values() if len(value) > 8 and value in told]
+    assert not [name for name in ("access_key_id", "secret_access_key") if (s3 | wrong)[name] in told]
     bucket.close()
 
 
@@ -301,3 +290,17 @@ def test_an_address_that_is_none_is_refused_before_anything_is_asked() -> None:
         open_bucket(bucket="b", endpoint_url="user:hidden@store", access_key_id="a", secret_access_key="s")
 
     assert "hidden" not in str(caught.value)
+
+
+def test_a_profile_that_does_not_exist_matters_only_without_credentials(
+    s3: dict[str, Any], folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+    bucket = open_bucket(**s3)
+
+    assert bucket.head(folder + "a") is None
+    with pytest.raises(Refused, match="AWS_PROFILE"):
+        open_bucket(bucket="b")
+    bucket.close()

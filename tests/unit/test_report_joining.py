@@ -110,18 +110,6 @@ def test_of_two_lines_of_the_same_doubt_the_later_one_counts(tmp_path: Path) -> 
     assert one.outcome["detail"] == "second"
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_a_line_that_knows_of_a_second_charge_is_not_lost_to_the_one_that_does_not(
-    tmp_path: Path, swapped: bool
-) -> None:
-    late = Receipt(task_id="t2", polling_url="https://api.bfl.ai/x", cost=45_000)
-    lines = [line(1, duplicates=(late,), cost=90_000), line(1, cost=45_000)]
-
-    (one,) = joined([a_row(1)], reversed(lines) if swapped else lines, tmp_path)
-
-    assert one.outcome["cost_usd"] == 0.09
-
-
 def test_what_earlier_rounds_cost_is_not_forgotten(tmp_path: Path) -> None:
     lines = [line(1, State.FAILED, round=1, cost=30_000), line(1, State.STORED, round=2, cost=45_000)]
 

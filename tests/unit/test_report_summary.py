@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.batch import Batch, BatchState, Progress, document
-from jobs.job import Job, Order, Receipt, State
+from jobs.job import Job, Order, State
 from jobs.outcome import outcome
 from jobs.report.summary import Summary, summary
 from jobs.report.text import as_text
@@ -132,9 +132,9 @@ def test_the_dearest_model_comes_first() -> None:
 
 
 def test_doubts_and_second_charges_are_told_apart() -> None:
-    late = Receipt(task_id="t2", polling_url="https://api.bfl.ai/x", cost=45_000)
+    second = {"task_id": "t2", "cost_usd": 0.045}
     told = summed(
-        ended(State.STORED, doubts=1, attempt=2, duplicates=(late,), cost=90_000, name="twice"),
+        {**ended(State.STORED, doubts=1, attempt=2, cost=90_000, name="twice"), "duplicates": [second]},
         ended(State.STORED, doubts=1, attempt=1),
         ended(State.IN_DOUBT, doubts=1, held=True),
         used=75_000,

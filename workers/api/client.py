@@ -27,6 +27,8 @@ MARK_TO_LAST_S = 5.0
 """More than this between the `sent` mark and the last byte aborts: the lease might have lapsed meanwhile."""
 
 LARGEST_RESULT = 64 * 1024 * 1024
+DOWNLOAD_S = 300.0
+"""A result that has not come whole by then is asked for again: a server that drips would hold the thread for ever."""
 
 
 class NotSent(Exception):
@@ -155,10 +157,13 @@ class Api:
                 if response.status_code != 200:
                     raise DownloadFailed(f"HTTP {response.status_code}")
                 data = bytearray()
+                began = time.monotonic()
                 for piece in response.iter_bytes():
                     data += piece
                     if len(data) > LARGEST_RESULT:
                         raise DownloadFailed("the result is larger than any picture of the API", transient=False)
+                    if time.monotonic() - began > DOWNLOAD_S:
+                        raise DownloadFailed(f"only {len(data)} bytes came in {DOWNLOAD_S:g} s")
                 announced = response.headers.get("content-length", "")
                 return bytes(data), int(announced) if announced.isdigit() else None
         except httpx.HTTPError as error:

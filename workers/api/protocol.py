@@ -23,6 +23,9 @@ from jobs.request import Request
 URL_LIFE_S = 600.0
 """How long a result's URL lives where it does not say so itself (docs: 10 minutes)."""
 
+LONGEST_URL_LIFE_S = 3600.0
+"""A URL that promises more is not relied on for longer (docs: 1 hour is the longest of any model)."""
+
 LONGEST_WAIT_S = 300.0
 """A wish to wait is met up to here; a longer one is asked again after it."""
 
@@ -211,7 +214,7 @@ def url_deadline(url: str, at: float) -> float:
         return at + URL_LIFE_S
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp()
+    return min(moment.timestamp(), at + LONGEST_URL_LIFE_S)
 
 
 def retry_after(headers: Mapping[str, str], data: object, at: float) -> float | None:

@@ -1,7 +1,7 @@
 -- Takes slot, money and fingerprint, and writes the intent; all of it, or says what is closed.
 -- It takes something new, so at maxmemory it fails and nothing is submitted.
 -- KEYS as in change.lua, then the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms, 6 reserve,
--- 7.. the size of each limit group, in the order of the slots
+-- 7 when the bucket was looked at, 8.. the size of each limit group, in the order of the slots
 local throttle = table.remove(KEYS)
 local now = clock()
 local change = cjson.decode(ARGV[1])
@@ -15,8 +15,12 @@ local wait = redis.call('PTTL', throttle)
 if wait > 0 then return {'throttled', now, wait} end
 
 local buyer = redis.call('GET', KEYS[8])
-if buyer == 'filed' then return {'just_filed', now, 0} end
-if buyer and buyer ~= change.job then return {'being_bought', now, 0} end
+local filed_at = buyer and string.match(buyer, '^filed:(%d+)$')
+if filed_at then
+  if tonumber(filed_at) >= tonumber(ARGV[7]) then return {'just_filed', now, 0} end
+elseif buyer and buyer ~= change.job then
+  return {'being_bought', now, 0}
+end
 
 local reserve = tonumber(ARGV[6])
 local settled = tonumber(b[2] or '0') + tonumber(b[4] or '0')
@@ -25,7 +29,7 @@ if settled + reserve > ceiling then return {'ceiling', now, 0} end
 if settled + tonumber(b[3] or '0') + reserve > ceiling then return {'money_open', now, 0} end
 
 for i = 9, #KEYS do
-  if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i - 2]) then return {'no_slot', now, 0} end
+  if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i - 1]) then return {'no_slot', now, 0} end
 end
 for i = 9, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
 redis.call('SET', KEYS[8], change.job)

@@ -34,7 +34,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   if change.fingerprint ~= '' and change.fingerprint_to ~= 'keep' then
     if redis.call('GET', KEYS[8]) == change.job then
       if change.fingerprint_to == 'filed' then
-        redis.call('SET', KEYS[8], 'filed', 'EX', 900)
+        redis.call('SET', KEYS[8], 'filed:' .. now, 'EX', 900)
       else
         redis.call('DEL', KEYS[8])
       end
@@ -76,12 +76,14 @@ end
 
 -- Compares what the caller believes with what is; the same operation asked again finds its own token.
 local function standing(change, op)
-  local j = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'fence', 'op')
+  local j = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'fence', 'op', 'sent')
   if not j[1] then return 'missing' end
   if j[4] == op then return 'done' end
   if j[1] ~= change.was_state or tonumber(j[2]) ~= change.was_attempt or tonumber(j[3]) ~= change.was_fence then
     return 'superseded'
   end
+  -- Only who takes a job over raises its fence; the owner itself may not know that its mark was written.
+  if change.fence ~= change.was_fence and (j[5] == '1') ~= change.was_sent then return 'superseded' end
   return 'same'
 end
 

@@ -8,7 +8,6 @@ local allowed = false
 for i = 4, #ARGV do if ARGV[i] == state then allowed = true end end
 if not allowed then return {'refused', now} end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'reason', ARGV[2])
-if ARGV[1] == 'done' then redis.call('HSET', KEYS[1], 'finished_at', now) end
 if ARGV[1] == 'open' or ARGV[1] == 'cancelled' then
   for _, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
     if redis.call('ZSCORE', KEYS[3], id) then

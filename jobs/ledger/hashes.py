@@ -1,0 +1,55 @@
+"""Reads the hashes in which Redis keeps jobs and batches.
+
+What the scripts compare or count is a field of its own; the rest of a job is one JSON text, written at each move.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from jobs.batch import BatchState, Progress
+from jobs.job import Job, Order, State
+
+
+def progress_of(found: Mapping[str, str]) -> Progress:
+    """Return what the hash of a batch counts."""
+
+    def under(name: str) -> dict[str, int]:
+        return {key[len(name) :]: int(value) for key, value in found.items() if key.startswith(name)}
+
+    costs = under("cost:")
+    return Progress(
+        state=BatchState(found["state"]),
+        reason=found.get("reason", ""),
+        cursors=under("cursor:"),
+        staged=under("staged:"),
+        hot=under("hot:"),
+        waiting=int(found.get("waiting", 0)),
+        counts=under("n:"),
+        held=int(found.get("held", 0)),
+        settled=int(found.get("settled", 0)),
+        reserved=int(found.get("reserved", 0)),
+        doubts=int(found.get("doubts", 0)),
+        doubt_used=int(found.get("doubt_used", 0)),
+        reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
+        low=under("low:"),
+        ceiling=int(found.get("ceiling", 0)),
+        finished_at=int(found.get("finished_at", 0)) / 1000,
+    )
+
+
+def job_of(found: Mapping[str, str]) -> Job:
+    """Return the job that a hash holds."""
+    job = Job.from_json(
+        Order.from_json(json.loads(found["order"])),
+        json.loads(found["live"]),
+        state=State(found["state"]),
+        attempt=int(found["attempt"]),
+        fence=int(found["fence"]),
+        owner=found["owner"],
+        sent=found["sent"] == "1",
+        not_before=int(found["nb"]) / 1000,
+    )
+    return job if job.queued_at else replace(job, queued_at=int(found["at"]) / 1000)

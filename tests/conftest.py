@@ -1,0 +1,45 @@
+"""Fixtures that every kind of test shares: no settings from outside, and real servers, started when first asked for.
+
+Under pytest-xdist each worker process has servers of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.servers import RunningS3, redis_server, seaweed
+
+_OUTSIDE = ("RETOUCH_", "AWS_", "BFL_")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(_OUTSIDE):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis that all tests of this process share; what is in it is anybody's."""
+    with redis_server(tmp=tmp_path_factory.mktemp("redis")) as running:
+        yield running.url
+
+
+@pytest.fixture
+def clean_redis(redis_url: str) -> str:
+    """The URL of the shared Redis, emptied for this test."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
+    """A real S3 store that all tests of this process share: use a prefix of your own."""
+    with seaweed(tmp_path_factory.mktemp("s3")) as running:
+        yield running

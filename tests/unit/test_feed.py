@@ -1,0 +1,221 @@
+"""Feeding: how large a window is, whose turn it is, and that no row is fed twice or left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobs.batch import Batch, BatchState, Progress
+from jobs.errors import Refused, Unavailable
+from jobs.ledger.change import WAITING_LIMIT
+from jobs.models import LimitGroup
+from jobs.queues import EDIT
+from jobs.request import Request
+from jobs.row import Row
+from tests.unit import desks
+from tests.unit.desks import RESERVE, House, make_house
+from workers import feed as feeding
+from workers.feed import feed, low_water, share, wants, window
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "_chunks", feeding._Chunks())
+
+
+def planned(house: House, rows: int, *, batch: str = "b", chunk_rows: int = 256, **agreed: Any) -> Batch:
+    """Open a batch whose plan lies in the bucket."""
+    found = house.open(rows, feed=False, id=batch, chunk_rows=chunk_rows, **agreed)
+    for chunk in range(-(-rows // chunk_rows)):
+        numbers = range(chunk * chunk_rows + 1, min((chunk + 1) * chunk_rows, rows) + 1)
+        make = house.desk.layout.staged_plan if found.local else house.desk.layout.plan
+        text = "".join(f"{row(number).as_line()}\n" for number in numbers)
+        house.bucket.lay(make(batch, found.round, "flux", chunk), text.encode())
+    return found
+
+
+def row(number: int) -> Row:
+    return Row(
+        number=number,
+        id=f"chair-{number}",
+        group="chairs",
+        limit_group="flux",
+        request=Request(model="flux-2-pro", prompt="p", inputs=(f"s3://bucket/in/{number}.png",)),
+        output=f"chairs/{number}.{{ext}}",
+        expected=desks.COST,
+        at_most=RESERVE,
+        cells=(str(number),),
+        sizes={},
+    )
+
+
+@pytest.mark.parametrize(("slots", "jobs"), [(24, 30), (6, 10), (1, 5), (100, 125)])
+def test_a_window_is_the_slots_and_a_few_that_wait(slots: int, jobs: int) -> None:
+    assert window(LimitGroup(name="g", size=slots)) == jobs
+
+
+@pytest.mark.parametrize(("whole", "batches", "part"), [(30, 1, 30), (30, 0, 30), (30, 2, 15), (30, 4, 8), (5, 100, 2)])
+def test_batches_share_a_window_and_none_starves(whole: int, batches: int, part: int) -> None:
+    assert share(whole, batches) == part
+
+
+@pytest.mark.parametrize(("size", "low"), [(30, 27), (10, 9), (2, 1), (1, 1)])
+def test_a_window_is_filled_up_when_a_tenth_of_it_is_free(size: int, low: int) -> None:
+    assert low_water(size) == low
+
+
+def test_a_window_is_fed_and_each_job_gets_a_message() -> None:
+    house = make_house(slots=4)
+    planned(house, 20)
+
+    feed("b", "flux", house.desk)
+
+    assert house.progress().hot["flux"] == 8
+    assert house.progress().low["flux"] == 7
+    assert house.sent == [(EDIT, f"b.{n}") for n in range(1, 9)]
+
+
+def test_a_window_that_is_full_is_not_fed() -> None:
+    house = make_house(slots=4)
+    planned(house, 20)
+    feed("b", "flux", house.desk)
+    house.sent.clear()
+
+    feed("b", "flux", house.desk)
+
+    assert house.sent == []
+
+
+def test_a_window_reaches_over_several_chunks() -> None:
+    house = make_house(slots=4)
+    planned(house, 20, chunk_rows=3)
+
+    feed("b", "flux", house.desk)
+
+    assert house.ledger.jobs_of("b") == sorted(f"b.{n}" for n in range(1, 9))
+
+
+def test_the_last_rows_end_the_feeding() -> None:
+    house = make_house(slots=4)
+    planned(house, 5, chunk_rows=2)
+
+    feed("b", "flux", house.desk)
+    feed("b", "flux", house.desk)
+
+    assert len(house.sent) == 5
+    assert house.progress().cursors["flux"] == 5
+
+
+def test_two_batches_share_the_window_of_their_group() -> None:
+    house = make_house(slots=4)
+    planned(house, 20)
+    planned(house, 20, batch="c")
+
+    feed("b", "flux", house.desk)
+    feed("c", "flux", house.desk)
+
+    assert (house.progress("b").hot["flux"], house.progress("c").hot["flux"]) == (4, 4)
+
+
+def test_a_batch_that_is_paused_takes_no_share() -> None:
+    house = make_house(slots=4)
+    planned(house, 20)
+    planned(house, 20, batch="c")
+    house.ledger.set_state("c", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
+
+    feed("b", "flux", house.desk)
+
+    assert house.progress("b").hot["flux"] == 8
+
+
+def test_local_rows_are_fed_up_to_the_staged_mark_only() -> None:
+    house = make_house(slots=4)
+    planned(house, 20, chunk_rows=4, local=True)
+
+    feed("b", "flux", house.desk)
+    assert house.sent == []
+    house.ledger.stage("b", "flux", 4)
+    feed("b", "flux", house.desk)
+
+    assert len(house.sent) == 4
+
+
+@pytest.mark.parametrize("state", [BatchState.PAUSED, BatchState.CANCELLED, BatchState.DONE])
+def test_only_an_open_batch_is_fed(state: BatchState) -> None:
+    house = make_house()
+    planned(house, 4)
+    house.ledger.set_state("b", state, "", only_from=[BatchState.OPEN])
+
+    feed("b", "flux", house.desk)
+
+    assert house.sent == []
+
+
+def test_a_batch_that_nobody_knows_is_not_fed() -> None:
+    house = make_house()
+
+    feed("b", "flux", house.desk)
+
+    assert house.bucket.calls == []
+
+
+def test_too_many_jobs_that_wait_stop_the_feeding() -> None:
+    house = make_house()
+    batch = planned(house, 20)
+    progress = house.progress()
+
+    def waiting(count: int) -> Progress:
+        return replace(progress, waiting=count)
+
+    assert wants(batch, waiting(WAITING_LIMIT - 1), "flux")
+    assert not wants(batch, waiting(WAITING_LIMIT), "flux")
+
+
+def test_of_two_feeders_at_the_same_cursor_one_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house(slots=4)
+    planned(house, 20)
+    real = house.ledger.feed
+
+    def raced(*args: Any, **named: Any) -> bool:
+        monkeypatch.setattr(house.ledger, "feed", real)
+        assert real(*args, **named)  # somebody was faster
+        return real(*args, **named)
+
+    monkeypatch.setattr(house.ledger, "feed", raced)
+
+    feed("b", "flux", house.desk)
+
+    assert house.sent == []
+    assert house.progress().hot["flux"] == 8
+
+
+def test_a_plan_that_cannot_be_read_now_is_asked_for_again_by_the_tick() -> None:
+    house = make_house()
+    planned(house, 4)
+    house.bucket.failing["get"] = Unavailable("no answer")
+
+    feed("b", "flux", house.desk)
+
+    assert house.progress().state is BatchState.OPEN
+    assert house.sent == []
+
+
+def test_a_plan_that_is_refused_or_gone_makes_the_batch_wait_for_a_person() -> None:
+    house = make_house()
+    planned(house, 4)
+    house.bucket.failing["get"] = Refused("AccessDenied")
+
+    feed("b", "flux", house.desk)
+
+    assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "storage")
+
+
+def test_a_chunk_is_read_once_for_many_windows() -> None:
+    house = make_house(slots=4)
+    planned(house, 20)
+    for _ in range(3):
+        feed("b", "flux", house.desk)
+
+    assert [key for method, key in house.bucket.calls if method == "get"] == [house.desk.layout.plan("b", 1, "flux", 0)]

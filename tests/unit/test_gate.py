@@ -1,0 +1,231 @@
+"""The gate before a submission: who waits, for how long, and what ends the wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobs.batch import BatchState
+from jobs.events import Begun, Cancelled, GivenBack, NotSubmitted
+from jobs.job import Job, State
+from jobs.ledger.change import Closed
+from jobs.ledger.port import Recorded
+from tests.unit.desks import RESERVE, House, make_house
+from workers import gate as gates
+from workers.gate import Gate
+
+BEGUN = Begun(fingerprint="f1", key_id="k")
+
+
+def entered(house: House, job: str = "b.1", begun: Begun = BEGUN) -> Any:
+    return house.desk.gate.enter(house.claimed(job), begun)
+
+
+def full(rows: int = 2, **agreed: Any) -> tuple[House, Job]:
+    """Return a house with one slot, and the job that has it."""
+    house = make_house(slots=1)
+    house.open(rows=rows, **agreed)
+    taken = entered(house, begun=replace(BEGUN, fingerprint="other"))
+    assert isinstance(taken, Job)
+    return house, taken
+
+
+def waiting(house: House, gate: Gate, job: str = "b.2") -> tuple[threading.Thread, list[Any]]:
+    """Let a thread enter the gate, and return when it has found it closed."""
+    found: list[Any] = []
+    asked = threading.Event()
+    real = house.ledger.begin
+
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+        answer = real(before, after, looked_at=looked_at)
+        asked.set()
+        return answer
+
+    house.ledger.begin = begin  # type: ignore[method-assign]
+    claimed = house.claimed(job)
+    thread = threading.Thread(target=lambda: found.append(gate.enter(claimed, BEGUN)), daemon=True)
+    thread.start()
+    assert asked.wait(5)
+    return thread, found
+
+
+def test_a_free_slot_is_taken_with_money_and_fingerprint() -> None:
+    house = make_house()
+    house.open()
+
+    job = entered(house)
+
+    assert isinstance(job, Job)
+    assert (job.state, job.fingerprint) == (State.SUBMITTING, "f1")
+    assert house.ledger.slots_used()["flux"] == 1
+    assert house.progress().reserved == RESERVE
+
+
+def test_a_freed_slot_wakes_who_waits_for_it() -> None:
+    house, taken = full()
+    thread, found = waiting(house, house.desk.gate)
+
+    house.moved(taken, NotSubmitted(wait=9.0))
+    began = time.monotonic()
+    house.desk.gate.freed()
+    thread.join(5)
+
+    assert isinstance(found[0], Job)
+    assert time.monotonic() - began < 2
+
+
+def test_a_slot_that_is_freed_while_redis_is_asked_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, taken = full()
+    job = house.claimed("b.2")
+    real = house.ledger.begin
+    asked: list[int] = []
+
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+        answer = real(before, after, looked_at=looked_at)
+        asked.append(1)
+        if len(asked) == 1:  # freed between the answer and the wait
+            house.moved(taken, NotSubmitted(wait=9.0))
+            house.desk.gate.freed()
+        return answer
+
+    monkeypatch.setattr(house.ledger, "begin", begin)
+
+    assert isinstance(house.desk.gate.enter(job, BEGUN), Job)
+    assert len(asked) == 2
+
+
+def test_the_wait_for_a_slot_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LONGEST_WAIT_S", 0.05)
+    house, _ = full()
+
+    event = entered(house, "b.2")
+
+    assert isinstance(event, GivenBack)
+    assert event.why == "no slot"
+    assert 0.5 <= event.wait <= 1.5
+
+
+def test_news_that_frees_no_slot_does_not_prolong_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LONGEST_WAIT_S", 0.05)
+    house, _ = full()
+    real = house.ledger.begin
+
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+        house.desk.gate.freed()
+        return real(before, after, looked_at=looked_at)
+
+    monkeypatch.setattr(house.ledger, "begin", begin)
+    event = entered(house, "b.2")
+
+    assert isinstance(event, GivenBack)
+
+
+def test_a_shutdown_wakes_who_waits() -> None:
+    house, _ = full()
+    thread, found = waiting(house, house.desk.gate)
+
+    house.stopping.set()
+    house.desk.gate.freed()
+    thread.join(5)
+
+    assert found == [GivenBack(wait=0.0, why="shutting down")]
+
+
+def test_nobody_enters_once_a_shutdown_has_begun() -> None:
+    house = make_house()
+    house.open()
+    house.stopping.set()
+
+    assert isinstance(entered(house), GivenBack)
+    assert house.ledger.slots_used()["flux"] == 0
+
+
+def test_a_short_throttle_is_waited_for_in_place() -> None:
+    house = make_house()
+    house.open()
+    house.ledger.throttle(0.8)
+
+    assert isinstance(entered(house), Job)
+    assert house.stopping.waits == [pytest.approx(0.8)]
+
+
+def test_a_long_throttle_gives_the_job_back_for_its_length() -> None:
+    house = make_house()
+    house.open()
+    house.ledger.throttle(20.0)
+
+    event = entered(house)
+
+    assert isinstance(event, GivenBack)
+    assert 19.9 <= event.wait <= 21.1
+    assert house.stopping.waits == []
+
+
+def test_throttles_one_after_the_other_do_not_hold_the_thread_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LONGEST_WAIT_S", 0.05)
+    house = make_house()
+    house.open()
+    monkeypatch.setattr(house.ledger, "begin", lambda *_, **__: Recorded(closed=Closed.THROTTLED, wait_s=0.5))
+
+    assert isinstance(entered(house), GivenBack)
+
+
+def test_a_cancelled_batch_ends_the_job() -> None:
+    house = make_house()
+    house.open()
+    job = house.claimed()
+    house.ledger.set_state("b", BatchState.CANCELLED, "", only_from=[BatchState.OPEN])
+
+    assert house.desk.gate.enter(job, BEGUN) == Cancelled()
+
+
+def test_a_paused_batch_gives_the_job_back_for_a_while() -> None:
+    house = make_house()
+    house.open()
+    job = house.claimed()
+    house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
+
+    assert house.desk.gate.enter(job, BEGUN) == GivenBack(wait=60.0, why="paused")
+
+
+def test_the_money_ceiling_pauses_the_batch_and_says_why() -> None:
+    house = make_house()
+    house.open(ceiling=RESERVE - 1)
+
+    event = entered(house)
+
+    assert isinstance(event, GivenBack)
+    assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "cap")
+
+
+def test_money_that_is_only_reserved_is_waited_for_without_a_pause() -> None:
+    house, _ = full(ceiling=2 * RESERVE - 1)
+
+    event = entered(house, "b.2")
+
+    assert isinstance(event, GivenBack)
+    assert 2.0 <= event.wait <= 5.0
+    assert house.progress().state is BatchState.OPEN
+
+
+def test_an_edit_that_somebody_is_buying_is_looked_at_again_later_and_later() -> None:
+    house = make_house()
+    house.open(rows=2)
+    entered(house)
+    job = house.claimed("b.2")
+
+    waits = [house.desk.gate.enter(replace(job, waits=n), BEGUN) for n in (0, 5, 100)]
+
+    assert [wait.wait for wait in waits if isinstance(wait, GivenBack)] == [2.0, 7.0, 15.0]
+
+
+def test_an_edit_that_was_filed_this_moment_is_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open()
+    monkeypatch.setattr(house.ledger, "begin", lambda *_, **__: Recorded(closed=Closed.JUST_FILED))
+
+    assert entered(house) == GivenBack(wait=0.0, why="just filed")

@@ -1,0 +1,145 @@
+"""Settings: read once from the environment, checked against each other, silent about secrets."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from config.broker import transport
+from config.settings import Settings, SettingsError, read_settings
+
+SECRET = "CANARY-5e884898da28"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def with_variables(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return read_settings()
+
+
+def test_with_nothing_set_nothing_real_is_meant() -> None:
+    settings = read_settings()
+
+    assert not settings.has_real_key
+    assert not settings.has_real_storage
+    assert not settings.has_real_redis
+
+
+@pytest.mark.parametrize("value", [f'["{SECRET}", "other-key"]', f"{SECRET}, other-key"])
+def test_keys_are_a_json_list_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_API__KEYS=value)
+
+    assert [key.get_secret_value() for key in settings.api.all_keys()] == [SECRET, "other-key"]
+
+
+def test_the_apis_own_variable_is_accepted_for_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(monkeypatch, BFL_API_KEY=SECRET)
+
+    assert [key.get_secret_value() for key in settings.api.all_keys()] == [SECRET]
+
+
+def test_keys_of_a_file_are_read_a_line_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"# rotated in May\n{SECRET}\n\nsecond\n{SECRET}\n")
+
+    settings = with_variables(monkeypatch, RETOUCH_API__KEYS_FILE=str(tmp_path / "keys"))
+
+    assert [key.get_secret_value() for key in settings.api.all_keys()] == [SECRET, "second"]
+
+
+def test_a_keys_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_API__KEYS_FILE="/nowhere/keys")
+
+    with pytest.raises(SettingsError, match="RETOUCH_API__KEYS_FILE cannot be read"):
+        settings.api.all_keys()
+
+
+def test_no_secret_shows_itself_in_any_form_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(
+        monkeypatch,
+        RETOUCH_API__KEYS=SECRET,
+        RETOUCH_REDIS__URL=f"redis://:{SECRET}@127.0.0.1/0",
+        RETOUCH_S3__BUCKET="b",
+        RETOUCH_S3__ACCESS_KEY_ID=SECRET,
+        RETOUCH_S3__SECRET_ACCESS_KEY=SECRET,
+    )
+
+    shown = f"{settings!r} {settings} {settings.model_dump_json()} {settings.model_dump()}"
+
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"RETOUCH_S3__ENDPOINT_URL": "http://s3"}, "RETOUCH_S3__BUCKET"),
+        ({"RETOUCH_S3__ACCESS_KEY_ID": SECRET}, "RETOUCH_S3__SECRET_ACCESS_KEY"),
+        ({"RETOUCH_API__BASE_URL": "api.bfl.ai"}, "RETOUCH_API__BASE_URL"),
+        ({"RETOUCH_API__BASE_URL": f"https://user:{SECRET}@api.bfl.ai"}, "RETOUCH_API__BASE_URL"),
+        ({"RETOUCH_API__ACTIVE_LIMIT": "0"}, "RETOUCH_API__ACTIVE_LIMIT"),
+        ({"RETOUCH_S3__PREFIX": "/x"}, "RETOUCH_S3__PREFIX"),
+        ({"RETOUCH_S3__CHECKSUMS": "never"}, "RETOUCH_S3__CHECKSUMS"),
+        ({"RETOUCH_WORKER__CONCURRENCY": SECRET}, "RETOUCH_WORKER__CONCURRENCY"),
+        ({"RETOUCH_API__KEYS": f'["{SECRET}'}, "RETOUCH_API__KEYS"),
+        ({"RETOUCH_SUBMIT__DOUBT_WAIT_S": "-1"}, "RETOUCH_SUBMIT__DOUBT_WAIT_S"),
+    ],
+)
+def test_a_mistake_names_its_variable_and_never_its_value(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        with_variables(monkeypatch, **variables)
+
+    assert says in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+def test_settings_cannot_be_changed_after_they_were_read() -> None:
+    settings = read_settings()
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.api.base_url = "https://elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "origin"),
+    [
+        ("https://api.bfl.ai", "bfl"),
+        ("https://api.eu.bfl.ai", "bfl"),
+        ("http://127.0.0.1:8787", "127.0.0.1:8787"),
+        ("https://api.bfl.ai.example.com", "api.bfl.ai.example.com"),
+    ],
+)
+def test_results_of_another_host_are_filed_under_that_hosts_name(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, origin: str
+) -> None:
+    assert with_variables(monkeypatch, RETOUCH_API__BASE_URL=base_url).api.origin == origin
+
+
+def test_a_prefix_always_ends_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_variables(monkeypatch, RETOUCH_S3__PREFIX="mine").s3.prefix == "mine/"
+
+
+def test_messages_travel_as_json_only_under_a_prefix_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = transport(with_variables(monkeypatch, RETOUCH_REDIS__URL="redis://127.0.0.1/0"))
+
+    assert found["accept_content"] == ["json"]
+    assert found["broker_transport_options"]["global_keyprefix"] == "retouch:celery:"
+    assert found["broker_transport_options"]["socket_timeout"] is not None
+
+
+def test_without_a_redis_the_error_says_what_to_set() -> None:
+    with pytest.raises(SettingsError, match="RETOUCH_REDIS__URL"):
+        transport(read_settings())
+
+
+def test_a_key_is_not_written_out_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_API__KEYS=SECRET)
+
+    with pytest.raises(TypeError):
+        json.dumps(settings.api.keys)
+    assert SECRET not in str(settings.api.keys[0])

@@ -1,0 +1,156 @@
+"""Documents of batches: from the ledger while they run, from the bucket afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from config.catalogue import shipped_catalogue
+from jobs.batch import Batch, BatchState
+from jobs.bucket.layout import Layout
+from jobs.ledger.memory import MemoryLedger
+from jobs.ledger.port import WorkerSeen
+from producers.view import NO_WORKER, UnknownBatch, View, eta
+from tests.fakes import FakeBucket
+
+NOW = 1_800_000_000.0
+LAYOUT = Layout()
+BATCH = Batch(
+    id="autumn-20261122-171213-ab12",
+    name="autumn",
+    created_at=NOW - 120,
+    rows=300,
+    groups={"flux": 300},
+    expected=4_000_000,
+    at_most=5_000_000,
+    ceiling=5_000_000,
+    allowance=0,
+)
+
+
+@pytest.fixture
+def ledger() -> MemoryLedger:
+    return MemoryLedger(shipped_catalogue(), clock=lambda: NOW)
+
+
+@pytest.fixture
+def bucket() -> FakeBucket:
+    return FakeBucket()
+
+
+@pytest.fixture
+def view(ledger: MemoryLedger, bucket: FakeBucket) -> View:
+    return View(ledger, bucket, LAYOUT, shipped_catalogue())
+
+
+def put_json(bucket: FakeBucket, key: str, document: object) -> None:
+    bucket.put(key, json.dumps(document).encode())
+
+
+def test_a_running_batch_is_shown_with_its_slots_and_workers(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    ledger.see_worker(WorkerSeen(id="w1", threads=34, edits=0, seen_at=NOW))
+
+    found = view.batch(BATCH.id)
+
+    assert found["state"] == "open"
+    assert found["counts"]["queued"] == 300
+    assert found["live"] == {
+        "slots_used": 0,
+        "slots": 24,
+        "workers": 1,
+        "images_per_minute": None,
+        "eta_s": None,
+    }
+    assert found["warnings"] == []
+
+
+def test_a_batch_that_no_worker_serves_says_so(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+
+    found = view.batch(BATCH.id)
+
+    assert found["warnings"] == [NO_WORKER]
+
+
+def test_a_paused_batch_misses_no_worker(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    ledger.set_state(BATCH.id, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN,))
+
+    found = view.batch(BATCH.id)
+
+    assert found["reason"] == "operator"
+    assert found["warnings"] == []
+
+
+def test_a_batch_whose_pictures_are_not_uploaded_names_the_command_that_goes_on(
+    view: View, ledger: MemoryLedger
+) -> None:
+    ledger.open_batch(replace(BATCH, local=True))
+
+    found = view.batch(BATCH.id)
+
+    assert any(f"retouch resume {BATCH.id}" in text for text in found["warnings"])
+
+
+def test_a_batch_that_left_the_ledger_is_read_from_its_summary(view: View, bucket: FakeBucket) -> None:
+    put_json(bucket, LAYOUT.batch(BATCH.id, "summary.json"), {"batch": BATCH.id, "state": "done"})
+
+    found = view.batch(BATCH.id)
+
+    assert found == {"batch": BATCH.id, "state": "done", "warnings": []}
+
+
+def test_a_batch_that_only_the_bucket_knows_was_never_opened(view: View, bucket: FakeBucket) -> None:
+    bucket.put(LAYOUT.batch(BATCH.id, "batch.json"), BATCH.as_json().encode())
+
+    found = view.batch(BATCH.id)
+
+    assert found["state"] == "planned"
+    assert found["counts"]["queued"] == 300
+    assert "never opened" in found["warnings"][0]
+
+
+def test_an_unknown_batch_is_answered_with_the_nearest_names(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+
+    with pytest.raises(UnknownBatch) as error:
+        view.batch("autumn-20261122-171213-ab13")
+
+    assert error.value.nearest == (BATCH.id,)
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "", "x" * 200, "a\nb"])
+def test_a_name_that_is_no_name_never_becomes_a_key(view: View, bucket: FakeBucket, name: str) -> None:
+    with pytest.raises(UnknownBatch):
+        view.batch(name)
+
+    assert [call for call in bucket.calls if call[0] == "get"] == []
+
+
+def test_batches_are_listed_newest_first_wherever_they_are_known(
+    view: View, ledger: MemoryLedger, bucket: FakeBucket
+) -> None:
+    old, older = "zebra-20261101-000000-aaaa", "apple-20261001-000000-bbbb"
+    for batch in (older, old):
+        bucket.put(LAYOUT.batch(batch, "batch.json"), replace(BATCH, id=batch).as_json().encode())
+        put_json(bucket, LAYOUT.batch(batch, "summary.json"), {"batch": batch, "state": "done"})
+    ledger.open_batch(BATCH)
+
+    found = view.batches()
+
+    assert [each["batch"] for each in found] == [BATCH.id, old, older]
+
+
+def test_the_time_left_follows_from_the_rows_left() -> None:
+    counts = {"stored": 100, "unchanged": 0, "moderated": 0, "failed": 0, "cancelled": 0}
+
+    seconds = eta({"rows": 160, "counts": counts, "held": 0}, 60.0)
+
+    assert seconds == 60.0
+
+
+def test_nobody_knows_the_time_left_of_a_batch_that_stands() -> None:
+    assert eta({"rows": 160, "counts": {}, "held": 0}, None) is None
