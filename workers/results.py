@@ -20,6 +20,7 @@ from typing import Literal
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
 from jobs.errors import NotFound, PreconditionFailed, Refused, RetouchError, Unavailable
+from jobs.job import Result
 from jobs.pictures import Format, Picture, PictureError, check_result, extension, media_type
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
@@ -59,6 +60,18 @@ class Filed:
     height: int
     job: str = ""
     batch: str = ""
+
+    def published(self, at: Published) -> Result:
+        """Return the result as it is known outside: what was filed, and where it was published."""
+        return Result(
+            key=at.key,
+            sha256=self.sha256,
+            bytes=self.bytes,
+            format=self.format,
+            width=self.width,
+            height=self.height,
+            replaced_sha256=at.replaced_sha256,
+        )
 
     def metadata(self) -> dict[str, str]:
         """Return what is written to the object beside its bytes."""

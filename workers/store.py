@@ -11,7 +11,7 @@ import structlog
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Refused, StorageError
 from jobs.events import Event, Failed, GivenBack, Stored, UrlExpired
-from jobs.job import Job, Result
+from jobs.job import Job
 from jobs.pictures import Picture, PictureError, check_result
 from jobs.retry import backoff
 from workers.api.client import DownloadFailed
@@ -81,16 +81,7 @@ def _put_away(job: Job, desk: Desk, data: bytes, picture: Picture) -> Event:
                 return Failed(code="output_not_ours", detail=f"{error}; the result is filed, --overwrite publishes it")
             except Refused as error:
                 return Failed(code="output_refused", detail=f"{error}; the result is filed")
-            result = Result(
-                key=published.key,
-                sha256=filed.sha256,
-                bytes=filed.bytes,
-                format=filed.format,
-                width=filed.width,
-                height=filed.height,
-                replaced_sha256=published.replaced_sha256,
-            )
-            return Stored(result=result, flags=_flags(job, desk, picture))
+            return Stored(result=filed.published(published), flags=_flags(job, desk, picture))
         except StorageError as error:
             if isinstance(error, Refused):
                 _pause(job, desk, str(error))

@@ -13,7 +13,6 @@ from jobs.batch import BatchState
 from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.job import Job
-from jobs.job import Result as FinalResult
 from jobs.pictures import Format, PictureError
 from jobs.request import fingerprint
 from jobs.retry import after_failure, backoff, throttled_wait
@@ -159,13 +158,4 @@ def _encode(job: Job, desk: Desk, loaded: Loaded) -> Prepared:
 
 def _from_filed(job: Job, desk: Desk, filed: Filed, print_: str, *, overwrite: bool) -> Event:
     published = desk.results.publish(filed, job.order.output, job=job.id, overwrite=overwrite)
-    result = FinalResult(
-        key=published.key,
-        sha256=filed.sha256,
-        bytes=filed.bytes,
-        format=filed.format,
-        width=filed.width,
-        height=filed.height,
-        replaced_sha256=published.replaced_sha256,
-    )
-    return Unchanged(result=result, fingerprint=print_, how=published.how)
+    return Unchanged(result=filed.published(published), fingerprint=print_, how=published.how)

@@ -21,8 +21,8 @@ LARGE = 70 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def store(s3: dict[str, Any]) -> Iterator[S3Bucket]:
-    bucket = open_bucket(**s3)
+def store(s3_keywords: dict[str, Any]) -> Iterator[S3Bucket]:
+    bucket = open_bucket(**s3_keywords)
     yield bucket
     bucket.close()
 
@@ -233,8 +233,8 @@ def test_a_file_that_needs_several_parts_goes_up_whole(store: S3Bucket, folder: 
     store.delete(folder + "large")
 
 
-def test_a_picture_in_another_bucket_can_be_read(s3: dict[str, Any], store: S3Bucket, folder: str) -> None:
-    other = open_bucket(**s3 | {"bucket": "shop-photos"})
+def test_a_picture_in_another_bucket_can_be_read(s3_keywords: dict[str, Any], store: S3Bucket, folder: str) -> None:
+    other = open_bucket(**s3_keywords | {"bucket": "shop-photos"})
     other.put(folder + "a", b"theirs")  # the store makes the bucket
 
     head = store.head(folder + "a", bucket="shop-photos")
@@ -257,14 +257,16 @@ def test_a_missing_bucket_is_refused_with_what_to_do(store: S3Bucket) -> None:
         ({"secret_access_key": "not-the-secret"}, "RETOUCH_S3__SECRET_ACCESS_KEY"),
     ],
 )
-def test_wrong_credentials_are_refused_and_not_shown(s3: dict[str, Any], wrong: dict[str, str], remedy: str) -> None:
-    bucket = open_bucket(**s3 | wrong)
+def test_wrong_credentials_are_refused_and_not_shown(
+    s3_keywords: dict[str, Any], wrong: dict[str, str], remedy: str
+) -> None:
+    bucket = open_bucket(**s3_keywords | wrong)
 
     with pytest.raises(Refused, match=remedy) as caught:
         bucket.get("a")
 
     told = f"{caught.value} {caught.value.__cause__} {bucket!r}"
-    assert not [name for name in ("access_key_id", "secret_access_key") if (s3 | wrong)[name] in told]
+    assert not [name for name in ("access_key_id", "secret_access_key") if (s3_keywords | wrong)[name] in told]
     bucket.close()
 
 
@@ -293,12 +295,12 @@ def test_an_address_that_is_none_is_refused_before_anything_is_asked() -> None:
 
 
 def test_a_profile_that_does_not_exist_matters_only_without_credentials(
-    s3: dict[str, Any], folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    s3_keywords: dict[str, Any], folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "gone")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
 
-    bucket = open_bucket(**s3)
+    bucket = open_bucket(**s3_keywords)
 
     assert bucket.head(folder + "a") is None
     with pytest.raises(Refused, match="AWS_PROFILE"):

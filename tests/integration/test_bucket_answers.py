@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.bucket.s3 import S3Bucket, open_bucket
-from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError, Unavailable
+from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, Unavailable
 
 
 @dataclass
@@ -81,8 +81,8 @@ def store(server: Script) -> Script:
     ("status", "code", "kind", "words"),
     [
         (403, "AccessDenied", Refused, "give the credentials s3:PutObject"),
-        (403, "ExpiredToken", Refused, "renew them"),
-        (403, "RequestTimeTooSkewed", Refused, "clock"),
+        (403, "ExpiredToken", BadCredentials, "renew them"),
+        (403, "RequestTimeTooSkewed", BadCredentials, "clock"),
         (400, "AuthorizationHeaderMalformed", Refused, "RETOUCH_S3__REGION"),
         (400, "MetadataTooLarge", Refused, "400 MetadataTooLarge"),
         (404, "NoSuchBucket", Refused, "create it"),

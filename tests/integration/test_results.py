@@ -41,8 +41,8 @@ def seen(data: bytes) -> Picture:
 
 
 @pytest.fixture(scope="module")
-def store(s3: dict[str, Any]) -> Iterator[S3Bucket]:
-    bucket = open_bucket(**s3)
+def store(s3_keywords: dict[str, Any]) -> Iterator[S3Bucket]:
+    bucket = open_bucket(**s3_keywords)
     yield bucket
     bucket.close()
 
