@@ -44,12 +44,13 @@ acceptance: setup ## the program as its users meet it: real processes, a real te
 docs: setup ## write the pages that are drawn from tables
 	$(BIN)/python docs/draw.py
 
-requirements: setup ## renew the hashed requirement files
-	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --strip-extras --no-header --allow-unsafe --annotation-style line --upgrade -o requirements/runtime.txt pyproject.toml
-	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --strip-extras --no-header --allow-unsafe --annotation-style line --upgrade --extra dev -o requirements/dev.txt pyproject.toml
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+  --annotation-style line --upgrade
+
+requirements: setup ## renew the hashed requirement files, for every Python from 3.11 on
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) -o requirements/runtime.txt pyproject.toml
+	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
 
 clean: ## remove .venv and everything that was made
 	rm -rf .venv retouch-data retouch-out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
