@@ -133,6 +133,14 @@ class House:
         said = None if key is None else self.redis.get(key)
         return {} if said is None else dict(json.loads(str(said)))
 
+    def posting(self, worker: Program) -> int:
+        """Return how many submissions of a worker have left and are not answered."""
+        found = 0
+        for key in self.redis.scan_iter("retouch:job:*", count=1000):
+            state, sent, owner = self.redis.hmget(key, "state", "sent", "owner")
+            found += (state, sent) == ("submitting", "1") and f"-{worker.pid}-" in str(owner)
+        return found
+
     def begin(self, *arguments: str | Path, **more: str) -> Command:
         """Give a command and do not wait for it."""
         return Command([str(argument) for argument in arguments], self.env(**more), self.folder)

@@ -32,11 +32,8 @@ def test_a_worker_killed_in_mid_batch_costs_no_row_and_only_what_was_in_its_post
     rows = house.rows(120)
     batch = house.submit(house.manifest(rows), allowance="5")
     house.stored_at_least(batch, 25)
-    eventually(lambda: house.seen(victim)["edits"] > 4, 20, "the victim is at work")
     api.set_faults(slow_answer=1)
-    eventually(
-        lambda: sum(task["polls"] == 0 for task in api.ledger()["entries"]) >= 16, 20, "16 POSTs wait for their answer"
-    )
+    eventually(lambda: house.posting(victim) >= 3, 30, "three POSTs of the victim wait for their answer")
 
     victim.kill()
     api.set_faults(slow_answer=0)
@@ -45,7 +42,8 @@ def test_a_worker_killed_in_mid_batch_costs_no_row_and_only_what_was_in_its_post
     books.check(ids_of(rows))
     assert books.states == {"stored": 120}
     assert books.unanswered(), "the kill fell into a POST"
-    assert books.unanswered() == books.charged_again() == books.in_doubt()
+    assert books.unanswered() == books.charged_again()
+    assert books.unanswered() <= books.in_doubt(), "a POST that had not quite left is in doubt, and was never charged"
     assert books.summary["doubts"] == len(books.in_doubt())
     assert set(books.charged.values()) == {1, 2}
 
