@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 
 from config.broker import transport
@@ -43,6 +43,20 @@ app.conf.update(
 )
 
 process = Process(settings, app)
+LOOP_EVERY_S = 2.0
+
+
+class LoopTurns(bootsteps.StartStopStep):
+    """Shows that Celery's own loop turns: it can stand still on a half-open connection while all threads live."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def start(self, parent: Any) -> None:
+        """Note every turn from now on."""
+        parent.timer.call_repeatedly(LOOP_EVERY_S, process.heart.loop)
+
+
+app.steps["worker"].add(LoopTurns)
 
 
 @setup_logging.connect(weak=False)
@@ -54,7 +68,7 @@ def _log(**_: Any) -> None:
 @celeryd_init.connect(weak=False)
 def _check(conf: Any, options: Any, **_: Any) -> None:
     """Refuse a pool that would break what the steps rely on, and a worker without a key."""
-    pool = options.get("pool") or conf.worker_pool
+    pool = options.get("pool_cls") or options.get("pool") or conf.worker_pool
     if pool != "threads" and getattr(pool, "__module__", "") != "celery.concurrency.thread":
         _refuse(f"the worker runs in Celery's thread pool only; leave out -P (it says {pool})")
     if not settings.has_real_key:

@@ -124,11 +124,15 @@ def looking_house(voice: Voice, *, to_work: bool = False) -> Iterator[House]:
     if wanted.servers and not settings.data_dir.is_dir():
         raise Stop(
             "nothing_here",
-            f"Nothing was ever run here: there is no folder {settings.data_dir}, and no RETOUCH_REDIS__URL is set.",
+            f"Nothing was ever run here: there is no folder {settings.data_dir}, and {_unset(settings)} is not set.",
             "Go to the folder where `retouch run` was given, or set RETOUCH_REDIS__URL and RETOUCH_S3__BUCKET.",
         )
     with _opened(settings, _as_running(settings, wanted), voice) as house:
         yield house
+
+
+def _unset(settings: Settings) -> str:
+    return "RETOUCH_S3__BUCKET" if settings.has_real_redis else "RETOUCH_REDIS__URL"
 
 
 def _as_running(settings: Settings, wanted: Wanted) -> Wanted:
