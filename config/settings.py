@@ -24,6 +24,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config.secret_files import with_files, with_password
+
 API_URL = "https://api.bfl.ai"
 API_HOSTS = ".bfl.ai"
 """What the names of the API's own hosts end with: results from any of them are filed as the API's."""
@@ -49,6 +51,13 @@ def _listed(value: object) -> object:
 
 class RedisSettings(_Part):
     url: SecretStr | None = None  # may carry a password, so it is a secret; default none: an embedded redis-server
+    url_file: Path | None = None  # the URL in a file, where no variable has it; default none
+    password_file: Path | None = None  # put into a URL that carries no password; default none
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files(cls, data: Any) -> Any:
+        return with_password(with_files(data, "REDIS", ("url",)))
 
 
 class ApiSettings(_Part):
@@ -102,12 +111,19 @@ class S3Settings(_Part):
     bucket: str | None = None  # default none: `retouch` in the embedded store
     access_key_id: SecretStr | None = None  # default none: the usual AWS_* chain
     secret_access_key: SecretStr | None = None  # default none: the usual AWS_* chain
+    access_key_id_file: Path | None = None  # the key in a file, where no variable has it; default none
+    secret_access_key_file: Path | None = None  # the secret in a file, where no variable has it; default none
     region: str | None = None  # default none: the usual AWS_* chain
     prefix: str = "retouch/"  # every key of Retouch's own starts with it
     input_buckets: Annotated[tuple[str, ...], NoDecode] = ()  # default none: the bucket itself
     checksums: str = "when_supported"  # or when_required, for stores that refuse CRC32; default: checked uploads
 
     _lists = field_validator("input_buckets", mode="before")(_listed)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files(cls, data: Any) -> Any:
+        return with_files(data, "S3", ("access_key_id", "secret_access_key"))
 
     @field_validator("prefix")
     @classmethod
@@ -136,6 +152,16 @@ class SubmitSettings(_Part):
     doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0  # the least a doubt waits for its answer; default 30
 
 
+class KeepSettings(_Part):
+    inputs_days: Annotated[int, Field(ge=1)] | None = 30  # staged pictures that `retouch clean` leaves; default 30
+    results_days: Annotated[int, Field(ge=1)] | None = None  # filed results; default none: paid, so kept
+
+
+class InboxSettings(_Part):
+    run_below_usd: Annotated[float, Field(ge=0)] = 10.0  # a dropped manifest that is dearer waits for a yes; default 10
+    look_s: Annotated[float, Field(gt=0, le=3600)] = 10.0  # how often the inbox is listed; default 10
+
+
 class Settings(BaseSettings):
     """The whole tree. Build it with `read_settings`, which turns every mistake into one `SettingsError`."""
 
@@ -154,10 +180,14 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     worker: WorkerSettings = WorkerSettings()
     submit: SubmitSettings = SubmitSettings()
+    keep: KeepSettings = KeepSettings()
+    inbox: InboxSettings = InboxSettings()
+    schedules: Path = Path("schedules.toml")  # what runs when; default beside you
     data_dir: Path = Path("retouch-data")  # where the embedded stack keeps its files; default beside you
     out_dir: Path = Path(
         "retouch-out"
     )  # where results are mirrored as plain files by the local stack; default beside you
+    heartbeat_file: Path | None = None  # touched while the process makes progress, for probes; default none
     bfl_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("BFL_API_KEY")
     )  # the name the API's own tools use; accepted for one key

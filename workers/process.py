@@ -15,6 +15,7 @@ import structlog
 from celery import Celery
 
 from config.broker import Messenger
+from config.heartbeat import Heartbeat
 from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
 from config.settings import Settings
 from jobs.models import Catalogue
@@ -49,6 +50,7 @@ class Process:
         self._app = app
         self._desk: Desk | None = None
         self._tick: Tick | None = None
+        self.heart = Heartbeat(settings.heartbeat_file)
 
     @property
     def desk(self) -> Desk:
@@ -70,7 +72,7 @@ class Process:
         """Start the lease keeper, the tick and the listener."""
         desk = self.desk
         desk.keeper.start()
-        self._tick = Tick(desk)
+        self._tick = Tick(desk, self.heart)
         self._tick.start()
         threading.Thread(
             target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True

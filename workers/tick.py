@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from config.heartbeat import Heartbeat
 from jobs.errors import LedgerError, Superseded
 from jobs.events import Doubted, Event, GivenBack, NotSubmitted
 from jobs.job import Job, State
@@ -37,8 +38,9 @@ log = structlog.get_logger(__name__)
 class Tick:
     """The housekeeping thread of a process. Whichever process holds the lock does the work."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, heart: Heartbeat | None = None) -> None:
         self._desk = desk
+        self._heart = heart or Heartbeat(None)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._go, name="tick", daemon=True)
         self._strays_at = time.monotonic() + STRAYS_EVERY_S
@@ -53,15 +55,26 @@ class Tick:
         self._closed.set()
 
     def _go(self) -> None:
-        while not self._closed.wait(EVERY_S):
+        wait = 0.0  # a new worker shows itself at once
+        while not self._closed.wait(wait):
+            wait, answered = EVERY_S, True
             try:
                 self.once()
             except LedgerError as error:
+                answered = False
                 # Leases have lapsed meanwhile; who is alive renews his own first.
                 self._take_over_at = time.monotonic() + RENEW_S + EVERY_S
                 log.warning("tick without Redis", why=str(error))
             except Exception:
                 log.exception("tick failed")
+            self._beat(redis=answered)
+
+    def _beat(self, *, redis: bool) -> None:
+        try:
+            if not self._heart.beat(redis=redis):
+                log.warning("Celery's loop stands still although Redis answers")
+        except OSError as error:
+            log.warning("no heartbeat", why=str(error))
 
     def once(self) -> None:
         """Show that this process is alive and, with the lock, look after everything once."""

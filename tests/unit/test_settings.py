@@ -7,6 +7,7 @@ import pytest
 
 from config.broker import transport
 from config.settings import Settings, SettingsError, read_settings
+from producers.stack.record import environment_of
 
 SECRET = "CANARY-5e884898da28"
 
@@ -143,3 +144,88 @@ def test_a_key_is_not_written_out_by_accident(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(TypeError):
         json.dumps(settings.api.keys)
     assert SECRET not in str(settings.api.keys[0])
+
+
+# -- secrets in files
+
+
+def secret_file(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_secrets_of_redis_and_storage_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = with_variables(
+        monkeypatch,
+        RETOUCH_REDIS__URL_FILE=secret_file(tmp_path, "url", f"redis://:{SECRET}@redis:6379/0\n"),
+        RETOUCH_S3__BUCKET="b",
+        RETOUCH_S3__ACCESS_KEY_ID_FILE=secret_file(tmp_path, "id", "me\n"),
+        RETOUCH_S3__SECRET_ACCESS_KEY_FILE=secret_file(tmp_path, "secret", SECRET),
+    )
+
+    assert settings.redis.url is not None
+    assert settings.redis.url.get_secret_value() == f"redis://:{SECRET}@redis:6379/0"
+    assert settings.s3.access_key_id is not None
+    assert settings.s3.access_key_id.get_secret_value() == "me"
+    assert settings.s3.secret_access_key is not None
+    assert settings.s3.secret_access_key.get_secret_value() == SECRET
+
+
+def test_a_variable_wins_over_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(
+        monkeypatch, RETOUCH_REDIS__URL="redis://one/0", RETOUCH_REDIS__URL_FILE="/nowhere/redis-url"
+    )
+
+    assert settings.redis.url is not None
+    assert settings.redis.url.get_secret_value() == "redis://one/0"
+
+
+@pytest.mark.parametrize(
+    ("url", "becomes"),
+    [
+        ("redis://redis:6379/0", "redis://:p%40ss%2Fword@redis:6379/0"),
+        ("rediss://retouch@redis:6379/0", "rediss://retouch:p%40ss%2Fword@redis:6379/0"),
+        ("redis://:own@redis:6379/0", "redis://:own@redis:6379/0"),
+    ],
+)
+def test_a_password_in_a_file_goes_into_a_url_that_carries_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, becomes: str
+) -> None:
+    settings = with_variables(
+        monkeypatch,
+        RETOUCH_REDIS__URL=url,
+        RETOUCH_REDIS__PASSWORD_FILE=secret_file(tmp_path, "password", "p@ss/word\n"),
+    )
+
+    assert settings.redis.url is not None
+    assert settings.redis.url.get_secret_value() == becomes
+
+
+@pytest.mark.parametrize("variable", ["RETOUCH_REDIS__URL_FILE", "RETOUCH_S3__SECRET_ACCESS_KEY_FILE"])
+@pytest.mark.parametrize("content", [None, "", b"\xff\xfe\x00"])
+def test_a_secret_file_that_is_missing_or_holds_nothing_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: str | bytes | None
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(SettingsError, match=variable):
+        with_variables(monkeypatch, **{variable: str(path)})
+
+
+def test_a_setting_that_a_file_gave_survives_being_handed_to_a_child(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = with_variables(
+        monkeypatch,
+        RETOUCH_REDIS__URL="redis://redis/0",
+        RETOUCH_REDIS__PASSWORD_FILE=secret_file(tmp_path, "password", SECRET),
+    )
+    handed = environment_of(settings)
+    (tmp_path / "password").unlink()
+
+    child = with_variables(monkeypatch, **{k: v for k, v in handed.items() if k.startswith("RETOUCH_")})
+
+    assert child.redis.url == settings.redis.url
