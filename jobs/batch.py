@@ -45,6 +45,8 @@ class Table:
     encoding: str = "utf-8"
     bom: bool = False
     newline: str = "\n"
+    sep: str = ""
+    """The line before the header that tells Excel the delimiter (`sep=;`), as it stood there."""
     data_columns: tuple[str, ...] = ()
     """Columns that were said to be data whatever they look like; `failed.csv` leaves them out."""
 
@@ -137,6 +139,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
     return {
         "batch": batch.id,
         "name": batch.name,
+        "round": batch.round,
         "state": str(progress.state),
         "reason": progress.reason,
         "rows": batch.rows,

@@ -16,10 +16,17 @@ FINISH = "retouch.finish"
 SETTLE = "retouch.settle"
 """Decide about a doubt whose wait is over."""
 
+PLAN_FIRING = "retouch.plan_firing"
+"""Plan and open what a schedule wants at one firing time."""
+PLAN_UPLOAD = "retouch.plan_upload"
+"""Plan and answer a manifest that was dropped in the inbox."""
+
 PAID_QUEUE = "paid"
 """Edits that have a receipt: their result waits and its URL dies, so workers look here first."""
 HOUSE_QUEUE = "house"
 EDIT_QUEUE = "edits"
+INTAKE_QUEUE = "intake"
+"""The producers' own; workers do not look at it."""
 
 QUEUES = (PAID_QUEUE, HOUSE_QUEUE, EDIT_QUEUE)
 """In the order in which a worker looks at them."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Unavailable
 from jobs.job import FINAL
-from producers.view import View, eta
+from producers.view import View, eta, reported
 
 LOOK_S = 0.5
 OUTAGE_S = 60.0
@@ -126,7 +126,7 @@ class Following:
         workers = self._seen_workers()
         found = self._view.document(self._agreed, progress, workers=workers, uploading=self._uploading)
         if progress.state == BatchState.CANCELLED:
-            return found, self._report_written()
+            return found, reported(self._agreed, progress) and self._report_written()
         self._say_how_fast(found)
         if self._clock() - self._began < _STARTING_S:
             found["warnings"] = [text for text in found["warnings"] if text != self._view.no_worker]

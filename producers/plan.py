@@ -14,11 +14,16 @@ from jobs.batch import Table
 from jobs.models import Catalogue
 from jobs.row import Row
 from producers.manifest.checking import RowChecker
+from producers.manifest.columns import speaking
+from producers.manifest.listing import Objects, s3_place
+from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
 from producers.manifest.problems import ErrorsFile, ManifestError, RowProblem
-from producers.manifest.reading import BrokenRow, open_manifest
+from producers.manifest.rows import BrokenRow
 from producers.price import Estimate, Tally
+from producers.sources.mapping import Mapped
+from producers.sources.profile import read_profile
 
 __all__ = ["ManifestError", "Plan", "PlanOptions", "RowProblem", "make_plan"]
 
@@ -59,24 +64,52 @@ def make_plan(
     errors_csv: Path,
     sink: Callable[[Row], object] | None = None,
     on_progress: Callable[[int], None] | None = None,
+    objects: Objects | None = None,
 ) -> Plan:
     """Return the plan of the manifest at `path`.
 
     Args:
-        path: the manifest.
+        path: the manifest: a file, a folder, or `s3://bucket/prefix/` as a path.
         options: the batch-wide values.
         catalogue: the models, their limits and prices.
         errors_csv: where to write the problems; written only if there are any.
         sink: gets each accepted row, in order.
         on_progress: told the number of rows read so far, now and then.
+        objects: lists what lies under (bucket, prefix); needed where the manifest is a prefix.
 
     Raises:
         ManifestError: the manifest as a whole cannot be used; nothing was written then.
     """
-    manifest = open_manifest(path)
+    try:
+        return _make_plan(path, options, catalogue, errors_csv, sink, on_progress, objects)
+    except ManifestError as error:
+        error.file = error.file or s3_place(path) or path.name
+        raise
+
+
+def _make_plan(
+    path: Path,
+    options: PlanOptions,
+    catalogue: Catalogue,
+    errors_csv: Path,
+    sink: Callable[[Row], object] | None,
+    on_progress: Callable[[int], None] | None,
+    objects: Objects | None,
+) -> Plan:
+    manifest = open_manifest(path, options, objects)
+    mapped = Mapped(manifest, read_profile(options.source, catalogue)) if options.source is not None else None
+    manifest = mapped or manifest
     name = batch_name(path, options.name)
-    folder = path.absolute().parent
-    checker = RowChecker(manifest.table.columns, options, catalogue, folder=folder, name=name)
+    checker = RowChecker(
+        manifest.table.columns,
+        options,
+        catalogue,
+        folder=manifest.folder,
+        name=name,
+        decimal_comma=manifest.decimal_comma,
+        made=mapped.made if mapped is not None else (),
+        rules=mapped.rules if mapped is not None else frozenset(),
+    )
     tally = Tally(catalogue)
     first: list[RowProblem] = []
     accepted = invalid = count = 0
@@ -100,11 +133,16 @@ def make_plan(
                 on_progress(raw.number)
         checker.finish()
     estimate = tally.estimate(options.allowance)
+    table, used = manifest.table, checker.used_names
+    data_columns = tuple(sorted(options.data_columns))
+    if mapped is not None:
+        used |= mapped.used
+        data_columns = speaking(table.columns, catalogue)  # `failed.csv` is read without the profile
     return Plan(
-        manifest=str(path),
+        manifest=s3_place(path) or str(path),
         name=name,
-        table=replace(manifest.table, data_columns=tuple(sorted(options.data_columns))),
-        understood=manifest.understood(checker.used),
+        table=replace(table, data_columns=data_columns),
+        understood=manifest.understood(len(used)),
         rows=accepted,
         groups=tally.groups,
         invalid=invalid,

@@ -1,8 +1,9 @@
 """Brings a batch's local pictures into the bucket, so that workers on any machine can read them.
 
 A picture lies under the hash of its bytes, so it is uploaded once however often it is named, and going on after a
-break costs one HEAD a picture. A file that is not as the plan saw it is never uploaded: its row keeps its `file://`
-URI, which ends it as `image_changed`. An edit of another picture is never bought.
+break costs one HEAD a picture; where it was staged is remembered between runs. A file that is not as the plan saw it
+is never uploaded: its row keeps its `file://` URI, which ends it as `image_changed`. An edit of another picture is
+never bought.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from jobs.ledger.port import Ledger
 from jobs.pictures import PictureError, extension, inspect, media_type
 from jobs.row import Row
 from producers.messages import Hints
+from producers.remembered import Looks, Remembered, remembered
 
 AHEAD = 2_000
-"""Rows that may be staged before they are fed; more would fill the bucket for a batch that may be cancelled."""
+"""Rows of a limit group that may be staged before they are fed; more would fill the bucket for a batch that may be
+cancelled."""
 UPLOADS = 8
 ENDED = frozenset({BatchState.DONE, BatchState.CANCELLED})
 _REMEMBERED = 10_000
@@ -51,13 +54,25 @@ class _Chunk:
 class Staging:
     """Stages what is left of one batch. Several at once do no harm: they write the same bytes to the same keys."""
 
-    def __init__(self, batch: Batch, *, bucket: Bucket, layout: Layout, ledger: Ledger, hints: Hints) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        bucket: Bucket,
+        layout: Layout,
+        ledger: Ledger,
+        hints: Hints,
+        memory: Path | None = None,
+    ) -> None:
+        """`memory` is the folder in which staged pictures are remembered; None remembers nothing."""
         self._batch = batch
         self._bucket = bucket
         self._layout = layout
         self._ledger = ledger
         self._hints = hints
         self._places: OrderedDict[FileSeen, str] = OrderedDict()
+        self._folder = memory
+        self._memory = Remembered(None)
 
     def run(self, stop: Event, on_progress: Callable[[int], None] = lambda _: None) -> bool:
         """Stage until nothing is left, the batch ends, or `stop` is set; True if nothing is left.
@@ -74,7 +89,8 @@ class Staging:
         """
         done = False
         try:
-            done = self._run(stop, on_progress)
+            with remembered(self._folder) as self._memory:
+                done = self._run(stop, on_progress)
         finally:
             if not done:
                 self._ledger.set_state(self._batch.id, BatchState.PAUSED, "staging", only_from=(BatchState.OPEN,))
@@ -107,7 +123,7 @@ class Staging:
             if progress.staged.get(group, 0) < rows
         }
         group = min(ahead, key=lambda name: ahead[name])
-        if ahead[group] >= AHEAD:
+        if ahead[group] and ahead[group] + self._batch.chunk_rows > AHEAD:
             return None
         return _Chunk(group, progress.staged.get(group, 0) // self._batch.chunk_rows)
 
@@ -126,15 +142,18 @@ class Staging:
             self._places.popitem(last=False)
         target = self._layout.staged_plan(batch.id, batch.round, chunk.group, chunk.number)
         self._bucket.put(target, text.encode("utf-8", "backslashreplace"), content_type="application/x-ndjson")
+        self._memory.save()
         mark = min(chunk.number * batch.chunk_rows + len(rows), batch.groups[chunk.group])
         self._ledger.stage(batch.id, chunk.group, mark)
         self._hints.feed(batch.id, [chunk.group])
 
     def _upload(self, seen: FileSeen) -> str:
         """Return the `s3://` URI of a picture that is as the plan saw it, else its own `file://` URI."""
-        uri = seen[0]
-        data = _read_unchanged(seen)
-        if data is None:
+        uri, path = seen[0], path_of(seen[0])
+        if key := self._known(path, seen):
+            return self._layout.uri(self._bucket.name, key)
+        data, looks = _read_unchanged(path, seen)
+        if looks is None:
             return uri
         try:
             picture = inspect(data)
@@ -144,7 +163,22 @@ class Staging:
         head = self._bucket.head(key)
         if head is None or head.bytes != len(data):
             self._bucket.put(key, data, content_type=media_type(picture.format))
+        self._memory.note(path, looks, key)
         return self._layout.uri(self._bucket.name, key)
+
+    def _known(self, path: Path, seen: FileSeen) -> str:
+        """Return the key of a picture that was staged before, is as it was then, and still lies in the bucket."""
+        try:
+            looks = Looks.of(path.stat())
+        except OSError:
+            return ""
+        if (looks.bytes, looks.mtime) != seen[1:]:
+            return ""
+        key = self._memory.key_of(path, looks)
+        if not key.startswith(f"{self._layout.prefix}inputs/"):  # of another prefix, before a setting was changed
+            return ""
+        head = self._bucket.head(key)
+        return key if head is not None and head.bytes == looks.bytes else ""
 
 
 def path_of(uri: str) -> Path:
@@ -159,15 +193,18 @@ def _local(row: Row) -> Iterator[FileSeen]:
             yield uri, size, mtime
 
 
-def _read_unchanged(seen: FileSeen) -> bytes | None:
-    uri, size, mtime = seen
+def _read_unchanged(path: Path, seen: FileSeen) -> tuple[bytes, Looks | None]:
+    """Return a file's bytes and how it looked when they were read; None where it is not as the plan saw it."""
     try:
-        with path_of(uri).open("rb") as file:
+        with path.open("rb") as file:
+            before = Looks.of(os.fstat(file.fileno()))
             data = file.read()
-            now = os.fstat(file.fileno())
+            after = Looks.of(os.fstat(file.fileno()))
     except OSError:
-        return None
-    return data if (len(data), now.st_mtime_ns) == (size, mtime) else None
+        return b"", None
+    if before != after or (len(data), after.mtime) != seen[1:]:
+        return b"", None
+    return data, after
 
 
 def _moved(row: Row, places: Mapping[FileSeen, str]) -> Row:

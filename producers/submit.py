@@ -26,6 +26,8 @@ from jobs.ledger.port import Ledger
 from jobs.row import Row
 from producers.messages import Hints
 
+PLANNED_MARK = "planned.json"
+"""The object beside `batch.json` that says that the batch waits for a yes and was never opened."""
 UPLOADS = 4
 _WAITING = 8
 """Chunks that are full and not yet uploaded; reading the manifest waits at this many."""
@@ -54,8 +56,9 @@ class PlanWriter:
         StorageError: from any method, when a chunk could not be written.
     """
 
-    def __init__(self, bucket: Bucket, layout: Layout, batch: str) -> None:
+    def __init__(self, bucket: Bucket, layout: Layout, batch: str, *, round_: int = 1) -> None:
         self.batch = batch
+        self.round = round_
         self.groups: Counter[str] = Counter()
         self.local = False
         self.chunk_rows = 0
@@ -104,6 +107,11 @@ class PlanWriter:
         """Let the chunks stay, whatever comes."""
         self._kept = True
 
+    @property
+    def kept(self) -> bool:
+        """Whether the chunks stay."""
+        return self._kept
+
     def _write_full(self) -> None:
         size = self.chunk_rows = self.chunk_rows or ROWS_PER_CHUNK
         for group, lines in self._waiting.items():
@@ -118,7 +126,7 @@ class PlanWriter:
             upload.result()
         chunk = self._written.get(group, 0)
         self._written[group] = chunk + 1
-        key = self._layout.plan(self.batch, 1, group, chunk)
+        key = self._layout.plan(self.batch, self.round, group, chunk)
         self._keys.append(key)
         self._uploads.append(self._pool.submit(self._upload, key, lines))
 
@@ -130,8 +138,10 @@ class PlanWriter:
             self._room.release()
 
     def _remove(self) -> None:
+        # A later round's batch was there before it.
+        agreed = [self._layout.batch(self.batch, "batch.json")] if self.round == 1 else []
         with ThreadPoolExecutor(UPLOADS) as pool:
-            for key in [*self._keys, self._layout.batch(self.batch, "batch.json")]:
+            for key in [*self._keys, *agreed]:
                 pool.submit(_forget, self._bucket, key)
 
 

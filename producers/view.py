@@ -19,12 +19,13 @@ from jobs.errors import NotFound, RetouchError
 from jobs.job import FINAL
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue
+from producers.submit import PLANNED_MARK
 
 NO_WORKER = "No worker has been seen for 60 s: start one with `retouch worker`."
 LATEST = 20
 _KEYS_LISTED = 100_000
 """Keys looked through for the names of batches, at most."""
-_STAMP = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}$")
+_STAMP = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4,16}$")
 
 Document = dict[str, Any]
 
@@ -88,16 +89,31 @@ class View:
             UnknownBatch: nobody knows it; the nearest names are in the error.
         """
         found = self._ledger.batch(batch)
-        if found is None or found[1].state in (BatchState.DONE, BatchState.CANCELLED):
+        if found is None or reported(*found):
             summary = self.summary(batch)
             if summary is not None:
-                return {**summary, "warnings": []}
+                return {**summary, "warnings": [] if found else self._lost_round(batch, summary)}
         if found is None:
             agreed = self.agreed(batch)
             never = Progress(state=BatchState.PLANNED, cursors={}, staged={}, hot={}, counts={})
             lost = "The ledger does not hold this batch: it was never opened, or Redis was emptied."
+            if self.waits(batch):
+                lost = f"It waits for a yes: `retouch resume {batch}` starts it."
             return {**document(agreed, never), "warnings": [lost]}
         return self.document(*found)
+
+    def _lost_round(self, batch: str, summary: Document) -> list[str]:
+        """Return what is to be said where a round was begun after the one that this summary is about."""
+        text = self._read(batch, "batch.json")
+        begun = Batch.from_json(text).round if text is not None else 1
+        if begun <= summary.get("round", 1):
+            return []
+        lost = f"Round {begun} never came to its report: Redis was emptied, or it was not opened."
+        return [f"{lost} `retouch retry {batch}` runs again what is missing; what is filed costs nothing."]
+
+    def waits(self, batch: str) -> bool:
+        """Whether a batch is planned and waits for a yes."""
+        return _plain(batch) and self._bucket.head(self._layout.batch(batch, PLANNED_MARK)) is not None
 
     def workers(self) -> int:
         """Return how many worker processes were seen in the last minute."""
@@ -179,6 +195,13 @@ class View:
         begins = [name for name in known if batch and name.startswith(batch)]
         close = difflib.get_close_matches(batch, known, n=5, cutoff=0.4)
         return list(dict.fromkeys(begins + close))[:5]
+
+
+def reported(batch: Batch, progress: Progress) -> bool:
+    """Whether the report in the bucket, if there is one, is about the round that the ledger holds."""
+    if progress.state not in (BatchState.DONE, BatchState.CANCELLED):
+        return False
+    return batch.round == 1 or progress.finished_at > 0
 
 
 def eta(found: Mapping[str, Any], per_minute: float | None) -> float | None:

@@ -34,6 +34,8 @@ class FakeBucket:
         self._objects: dict[tuple[str, str], tuple[Head, bytes]] = {}
         self.failing: dict[str, StorageError] = {}
         self.calls: list[tuple[str, str]] = []
+        self.modified = 0.0
+        """When what is written from now on was written, in epoch seconds."""
 
     @property
     def name(self) -> str:
@@ -101,7 +103,7 @@ class FakeBucket:
             found = sorted(key for bucket, key in self._objects if bucket == self._name and key.startswith(prefix))
         for key in itertools.islice(found, limit):
             head, _ = self._at(key)
-            yield Head(key=key, bytes=head.bytes, etag=head.etag)
+            yield Head(key=key, bytes=head.bytes, etag=head.etag, modified=head.modified)
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
@@ -127,5 +129,12 @@ class FakeBucket:
 
     def _write(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        head = Head(key=key, bytes=len(data), etag=etag, content_type=content_type, metadata=metadata)
+        head = Head(
+            key=key,
+            bytes=len(data),
+            etag=etag,
+            content_type=content_type,
+            metadata=metadata,
+            modified=self.modified,
+        )
         self._objects[bucket, key] = (head, data)

@@ -18,10 +18,12 @@ from typing import Any
 import structlog
 
 from jobs.batch import Batch, BatchState, Progress, document
-from jobs.errors import LedgerError, StorageError
+from jobs.errors import LedgerError, NotFound, StorageError
+from jobs.job import State
 from jobs.pictures import PictureError, thumbnail
-from jobs.report.build import SUMMARY, build_report
+from jobs.report.build import OUTCOMES, SUMMARY, build_report
 from jobs.report.joining import in_order
+from jobs.report.tables import failed_name
 from jobs.row import Row
 from workers.desk import Desk
 from workers.flush import flush
@@ -72,13 +74,14 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
     else:
         told["state"], told["reason"] = str(BatchState.DONE), ""
     told["finished_at"] = at
+    first = _with_earlier_rounds(batch, told, desk)
     with TemporaryDirectory(prefix="retouch-report-") as name:
         folder = Path(name)
         report = build_report(
             batch,
             told,
-            _rows(batch, progress, desk),
-            _outcomes(batch.id, desk),
+            _rows(first, progress, desk) if batch.round == 1 else _rows_of_all_rounds(first, desk),
+            _outcomes(batch, folder, desk),
             folder,
             pictures=lambda row, outcome: _thumbnails(row, outcome, desk),
             at=at,
@@ -86,6 +89,22 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
         for file in sorted(report.files, key=lambda name: name == SUMMARY):  # the summary last: it says `done`
             kind = _TYPES.get(Path(file).suffix, "application/octet-stream")
             desk.bucket.put_file(desk.layout.batch(batch.id, file), folder / file, content_type=kind)
+        if batch.round > 1 and failed_name(batch.table) not in report.files:  # an earlier round's
+            desk.bucket.delete(desk.layout.batch(batch.id, failed_name(batch.table)))
+
+
+def _with_earlier_rounds(batch: Batch, told: dict[str, Any], desk: Desk) -> Batch:
+    """Return the batch as first agreed, and make `told` the document of all its rounds together."""
+    if batch.round == 1:
+        return batch
+    read = desk.bucket.get
+    first = Batch.from_json(read(desk.layout.before_round(batch.id, batch.round, "first.json")).decode("utf-8"))
+    before = json.loads(read(desk.layout.before_round(batch.id, batch.round, SUMMARY)))
+    told |= {"rows": first.rows, "skipped": first.skipped, "created_at": first.created_at}
+    for name in ("expected_usd", "at_most_usd", "ceiling_usd", "doubt_exposure_usd"):
+        told[name] = round(told[name] + before[name], 6)
+    told["doubts"] += before["doubts"]
+    return first
 
 
 def _rows(batch: Batch, progress: Progress, desk: Desk) -> Iterator[Row]:
@@ -103,11 +122,40 @@ def _rows_of(batch: Batch, progress: Progress, group: str, desk: Desk) -> Iterat
                 yield Row.from_line(line)
 
 
-def _outcomes(batch_id: str, desk: Desk) -> Iterator[Mapping[str, Any]]:
-    for part in desk.bucket.keys(desk.layout.batch(batch_id, "outcomes/")):
+def _rows_of_all_rounds(first: Batch, desk: Desk) -> Iterator[Row]:
+    """Yield the rows of the first round: a later one has some of them again. How far it was staged is forgotten."""
+
+    def of(group: str) -> Iterator[Row]:
+        for chunk in range(-(-first.groups[group] // first.chunk_rows)):
+            try:
+                make = desk.layout.staged_plan if first.local else desk.layout.plan
+                text = desk.bucket.get(make(first.id, 1, group, chunk)).decode("utf-8")
+            except NotFound:
+                text = desk.bucket.get(desk.layout.plan(first.id, 1, group, chunk)).decode("utf-8")
+            yield from (Row.from_line(line) for line in text.split("\n") if line)
+
+    return in_order(of(group) for group in first.groups)
+
+
+def _outcomes(batch: Batch, folder: Path, desk: Desk) -> Iterator[Mapping[str, Any]]:
+    for part in desk.bucket.keys(desk.layout.batch(batch.id, "outcomes/")):
         for line in desk.bucket.get(part.key).decode("utf-8").split("\n"):
             if line:
                 yield json.loads(line)
+    if batch.round > 1:
+        yield from _cancelled_earlier(batch.id, folder, desk)
+
+
+def _cancelled_earlier(batch_id: str, folder: Path, desk: Desk) -> Iterator[Mapping[str, Any]]:
+    """Yield the outcomes of rows that a cancelled round never fed: they stand in its report alone."""
+    earlier = folder / ".earlier"
+    desk.bucket.download(desk.layout.batch(batch_id, OUTCOMES), earlier)
+    with earlier.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            outcome = json.loads(line)
+            if outcome["state"] == State.CANCELLED:
+                yield outcome
+    earlier.unlink()
 
 
 def _thumbnails(row: Row, outcome: Mapping[str, Any], desk: Desk) -> tuple[bytes | None, bytes | None]:

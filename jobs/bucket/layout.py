@@ -39,6 +39,11 @@ class Layout:
         """Return the key of a chunk whose local inputs have been staged."""
         return self.batch(batch, f"staged/{round_}/{group}/{chunk:06d}.jsonl")
 
+    def before_round(self, batch: str, round_: int, name: str) -> str:
+        """Return the key of what was known before a later round began: `first.json` (the batch as first agreed) and
+        `summary.json` (what had come of it)."""
+        return self.batch(batch, f"rounds/{round_:06d}/{name}")
+
     def outcomes(self, batch: str, part: int) -> str:
         """Return the key of a part of the outcomes."""
         return self.batch(batch, f"outcomes/{part:06d}.jsonl")

@@ -17,6 +17,8 @@ class Head:
     etag: str = ""
     content_type: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    modified: float = 0.0
+    """When the object was written, in epoch seconds by the store's clock; only a listing says so, else it is 0."""
 
 
 class Bucket(Protocol):

@@ -272,7 +272,12 @@ class S3Bucket:
             with _asking(_LIST, _uri(self._name, prefix)):
                 page = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, MaxKeys=size, **more)
             for entry in page.get("Contents", [])[:size]:
-                yield Head(key=entry["Key"], bytes=entry["Size"], etag=entry.get("ETag", "").strip('"'))
+                yield Head(
+                    key=entry["Key"],
+                    bytes=entry["Size"],
+                    etag=entry.get("ETag", "").strip('"'),
+                    modified=entry["LastModified"].timestamp() if "LastModified" in entry else 0.0,
+                )
             if not page.get("IsTruncated"):
                 return
             left = None if left is None else left - page["KeyCount"]

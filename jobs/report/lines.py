@@ -61,6 +61,8 @@ class TableFile:
         self._file = self._open("w")
         if unicode_ and (table.bom or codecs.lookup(table.encoding).name == "utf-8-sig"):
             self._file.write("\ufeff")
+        if table.sep and table.form == "csv":
+            self.line(table.sep)
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +89,8 @@ class TableFile:
         return text if plain else '"' + text.replace('"', '""') + '"'
 
     def _open(self, mode: str) -> TextIO:
-        # In UTF-8 only half a surrogate pair cannot be written; it becomes readable text instead of an error.
-        errors = "backslashreplace" if self._encoding == "utf-8" else "strict"
+        # In Unicode only half a surrogate pair cannot be written; it becomes readable text instead of an error.
+        errors = "backslashreplace" if self._encoding.startswith("utf") else "strict"
         return self._path.open(mode, encoding=self._encoding, errors=errors, newline="")  # type: ignore[return-value]
 
     def _widen(self) -> None:

@@ -10,7 +10,12 @@ from typing import Any, NoReturn, ParamSpec, cast
 
 import typer
 
-from producers.cli import batches, local, planning, results, running
+from producers.cli import batches, columns, intaking, local, planning, results, running
+from producers.cli.cleaning import clean
+from producers.cli.doctor import doctor
+from producers.cli.explaining import explain
+from producers.cli.retry import retry
+from producers.cli.scheduling import schedule
 from producers.cli.voice import INTERRUPTED, Stop, Voice, debugging, explained
 
 P = ParamSpec("P")
@@ -34,14 +39,22 @@ app = typer.Typer(
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app.command("plan")(planning.plan)
+app.command("columns")(columns.columns)
 app.command("run")(running.run)
 app.command("submit")(running.submit)
 app.command("status")(batches.status)
 app.command("pause")(batches.pause)
 app.command("resume")(batches.resume)
 app.command("cancel")(batches.cancel)
+app.command("retry")(retry)
 app.command("report")(results.report)
 app.command("download")(results.download)
+app.command("clean")(clean)
+app.command("doctor")(doctor)
+app.command("explain")(explain)
+app.add_typer(schedule)
+app.command("beat")(intaking.beat)
+app.command("intake")(intaking.intake)
 app.command("up")(local.up)
 app.command("worker", context_settings=_PASSED_ON)(local.worker)
 app.command("simulator", context_settings=_PASSED_ON, add_help_option=False)(local.simulator)

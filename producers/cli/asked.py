@@ -39,6 +39,8 @@ class Asked:
     ref: o.References = None
     group: o.Group = None
     data_column: o.DataColumns = None
+    pattern: o.Pattern = None
+    source: o.Source = None
     pass_urls: o.PassUrls = False
     overwrite: o.Overwrite = False
     fresh: o.Fresh = False
@@ -72,6 +74,9 @@ class Asked:
             pass_urls=self.pass_urls,
             group=self.group,
             data_columns=frozenset(self.data_column or ()),
+            pattern=self.pattern,
+            source=self.source,
+            bucket=s3.bucket or "",
             buckets=frozenset(s3.input_buckets or own),
             trusted_hosts=frozenset(settings.api.trusted_hosts),
             prefix=s3.prefix,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
@@ -18,6 +19,7 @@ from producers.cli.running import stage, to_the_end
 from producers.cli.voice import OK, Stop, Voice
 from producers.follow import Following
 from producers.staging import left
+from producers.submit import PLANNED_MARK
 from producers.view import NO_WORKER
 
 Document = dict[str, Any]
@@ -56,9 +58,10 @@ def resume(batch: o.BatchName, max_cost: o.MaxCost = None, json: o.Json = False,
     """Let BATCH go on; uploads what is left of its local pictures. With the local stack it stays to the end."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice, to_work=True) as house:
-        agreed = _running(batch, house)
+        agreed = _running(batch, house, or_planned=True)
         if max_cost is not None:
-            house.ledger.set_ceiling(batch, round(max_cost * MICROS_PER_USD))
+            agreed = replace(agreed, ceiling=round(max_cost * MICROS_PER_USD))
+            house.ledger.set_ceiling(batch, agreed.ceiling)
         if house.stack is None or house.simulated == agreed.simulated:
             if house.runs_here and house.stack is not None:
                 house.stack.add_worker()
@@ -100,9 +103,15 @@ def cancel(batch: o.BatchName, yes: o.Yes = False, json: o.Json = False, quiet: 
 
 def _go_on(agreed: Batch, house: House, voice: Voice) -> int:
     house.view.no_worker = NO_WORKER
+    _open_if_planned(agreed, house)
     house.ledger.set_state(agreed.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
     house.hints.feed(agreed.id, agreed.groups)
-    if house.runs_here:
+    return follow_or_tell(agreed, house, voice)
+
+
+def follow_or_tell(agreed: Batch, house: House, voice: Voice, *, watch: bool = False) -> int:
+    """Stay with an open batch where its workers end with this command, or if asked to; else upload and tell."""
+    if house.runs_here or watch:
         return to_the_end(agreed, house, voice)
     progress = house.view.progress(agreed.id)
     if progress is not None and left(agreed, progress):
@@ -111,8 +120,15 @@ def _go_on(agreed: Batch, house: House, voice: Voice) -> int:
     return OK
 
 
-def _running(batch: str, house: House) -> Batch:
-    """Return a batch that has not ended.
+def _open_if_planned(agreed: Batch, house: House) -> None:
+    """Open a batch whose plan waits for a yes: an upload that was too dear to start by itself."""
+    if house.view.waits(agreed.id):
+        house.ledger.open_batch(agreed)
+        house.bucket.delete(house.layout.batch(agreed.id, PLANNED_MARK))
+
+
+def _running(batch: str, house: House, *, or_planned: bool = False) -> Batch:
+    """Return a batch that has not ended; one that was never opened only with `or_planned`.
 
     Raises:
         UnknownBatch: nobody knows it.
@@ -121,6 +137,14 @@ def _running(batch: str, house: House) -> Batch:
     agreed = house.view.agreed(batch)
     progress = house.view.progress(batch)
     if progress is None or progress.state in (BatchState.DONE, BatchState.CANCELLED):
+        if progress is None and house.view.waits(batch):
+            if or_planned:
+                return agreed
+            raise Stop(
+                "planned",
+                f"The batch {batch} is only planned: nothing of it runs, and it costs nothing.",
+                f"`retouch resume {batch}` starts it.",
+            )
         state = progress.state if progress is not None else house.view.batch(batch)["state"]
         remedy = f"`retouch report {batch}` shows what became of it."
         raise Stop("ended", f"The batch {batch} is {state}: there is nothing to change.", remedy)

@@ -12,7 +12,12 @@ _HOW = "How to run"
 _SAY = "Output"
 
 Manifest = Annotated[
-    Path, typer.Argument(help="The manifest: CSV or JSON lines, also gzipped.", show_default=False, metavar="MANIFEST")
+    Path,
+    typer.Argument(
+        help="The manifest: CSV, XLSX, JSON (lines or an array) or Parquet; a folder; s3://bucket/prefix/.",
+        show_default=False,
+        metavar="MANIFEST",
+    ),
 ]
 BatchName = Annotated[str, typer.Argument(help="The batch, as `retouch status` lists it.", metavar="BATCH")]
 AnyBatch = Annotated[
@@ -80,6 +85,22 @@ DataColumns = Annotated[
         "--data-column",
         metavar="NAME",
         help="Take this column as data although it looks like a misspelt one; may be repeated.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help='What names of a folder consist of: "{sku}_{position}.{ext}". Default: they mean nothing.',
+        rich_help_panel=_WHAT,
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROFILE",
+        help="What the columns of an export mean: akeneo, shopify, woocommerce, or a TOML file of your own.",
         rich_help_panel=_WHAT,
     ),
 ]

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.parts import catalogue_of
+from config.parts import bucket_of, catalogue_of
 from config.settings import Settings
+from jobs.bucket.port import Head
 from jobs.models import Catalogue
 from jobs.outcome import usd
 from jobs.report.wording import counted, dollars, duration, shown
@@ -20,6 +21,7 @@ from producers.cli import options as o
 from producers.cli.asked import Asked, taking_asked
 from producers.cli.house import settings_of
 from producers.cli.voice import OK, USAGE, Stop, Voice
+from producers.manifest.listing import Objects, s3_place
 from producers.plan import Plan, make_plan
 from producers.stack.storage import BUCKET
 
@@ -51,8 +53,8 @@ def planned(
     """
     if settings.s3.bucket is None:  # the local store's, which need not run for a plan
         settings = settings.model_copy(update={"s3": settings.s3.model_copy(update={"bucket": BUCKET})})
-    if not asked.manifest.is_file():
-        remedy = "Give the path of a CSV or JSON lines file."
+    if not asked.manifest.exists() and not s3_place(asked.manifest):
+        remedy = "Give the path of a table or a folder, or s3://bucket/prefix/."
         raise Stop("manifest", f"There is no file {shown(str(asked.manifest))}.", remedy)
     errors_csv = settings.out_dir / asked.batch_name() / "errors.csv"
     errors_csv.unlink(missing_ok=True)
@@ -64,6 +66,7 @@ def planned(
             errors_csv=errors_csv,
             sink=sink,
             on_progress=on_progress,
+            objects=_listing(settings),
         )
     if made.invalid:
         show_problems(made, voice)
@@ -156,6 +159,18 @@ def _ceiling(made: Plan) -> str:
 
 def _where(made: Plan) -> str:
     return f"All problems are in {made.errors_csv}." if made.errors_csv else ""
+
+
+def _listing(settings: Settings) -> Objects | None:
+    """Return what lists the objects of a bucket; None for the local store while it does not run."""
+    if settings.s3.endpoint_url is None and settings.s3.bucket == BUCKET:
+        return None
+
+    def objects(bucket: str, prefix: str) -> Iterator[Head]:
+        s3 = settings.s3.model_copy(update={"bucket": bucket})
+        return bucket_of(settings.model_copy(update={"s3": s3})).keys(prefix)
+
+    return objects
 
 
 @contextmanager

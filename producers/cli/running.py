@@ -142,7 +142,7 @@ class Uploads:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._staging = Staging(batch, bucket=house.bucket, layout=house.layout, ledger=house.ledger, hints=house.hints)
+        self._staging = _staging(batch, house)
         if batch.local:
             self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
             self._thread.start()
@@ -190,11 +190,22 @@ def stage(batch: Batch, house: House, voice: Voice) -> None:
         return
     if house.runs_here and house.stack is not None and batch.rows > AHEAD:
         house.stack.add_worker()  # uploading stays close to the feed, and only a worker feeds
-    staging = Staging(batch, bucket=house.bucket, layout=house.layout, ledger=house.ledger, hints=house.hints)
+    staging = _staging(batch, house)
     try:
         staging.run(threading.Event(), _telling(batch, voice))
     except KeyboardInterrupt:
         raise _interrupted(batch, house) from None
+
+
+def _staging(batch: Batch, house: House) -> Staging:
+    return Staging(
+        batch,
+        bucket=house.bucket,
+        layout=house.layout,
+        ledger=house.ledger,
+        hints=house.hints,
+        memory=house.settings.data_dir,
+    )
 
 
 def _follow(batch: Batch, house: House, voice: Voice, uploads: Uploads) -> Document:

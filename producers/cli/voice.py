@@ -19,8 +19,10 @@ from rich.text import Text
 from config.logs import Redactor
 from config.settings import SettingsError
 from jobs.errors import LedgerError, NotFound, RetouchError, StorageError
+from jobs.report.wording import shown
 from producers.cli.live import LineScreen, LiveScreen, NoScreen
 from producers.manifest.problems import ManifestError
+from producers.schedules.file import ScheduleError
 from producers.stack.errors import StackError
 from producers.view import UnknownBatch
 
@@ -128,11 +130,14 @@ def explained(error: BaseException) -> Stop:
             return error
         case KeyboardInterrupt() | typer.Abort():
             return Stop("interrupted", "Interrupted.", exit_code=INTERRUPTED)
-        case SettingsError():
+        case SettingsError() | ScheduleError():
             return Stop("settings", _sentence(str(error)), exit_code=USAGE)
         case ManifestError():
-            place = f"line {error.line:,}: " if error.line is not None else ""
-            return Stop("manifest", place + error.message, error.remedy, exit_code=USAGE)
+            places = (shown(error.file), f"line {error.line:,}" if error.line is not None else "")
+            place = ", ".join(one for one in places if one)
+            message = f"{place}: {error.message}" if place else error.message
+            told = {"file": error.file, "line": error.line, "column": error.column} if error.file else {}
+            return Stop("manifest", message, error.remedy, exit_code=USAGE, document=told)
         case UnknownBatch():
             return Stop("unknown_batch", str(error), error.remedy, exit_code=USAGE)
         case LedgerError():

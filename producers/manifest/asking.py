@@ -30,7 +30,12 @@ class Asked:
 
 
 def work_out(
-    name: str, texts: Mapping[str, str], options: PlanOptions, catalogue: Catalogue
+    name: str,
+    texts: Mapping[str, str],
+    options: PlanOptions,
+    catalogue: Catalogue,
+    *,
+    decimal_comma: bool = False,
 ) -> tuple[Asked | None, tuple[RowProblem, ...]]:
     """Return what a row asks for, and what is wrong with it.
 
@@ -39,6 +44,7 @@ def work_out(
         texts: the row's cells by field name; an empty one takes the batch's value.
         options: the batch-wide values.
         catalogue: the models.
+        decimal_comma: the manifest writes numbers as `4,5`.
     """
     models = catalogue.models
     chosen = name or options.model or catalogue.default
@@ -54,7 +60,7 @@ def work_out(
         try:
             if field not in model.fields:
                 raise unknown_field(model, field, models)
-            params[field] = parse_value(model.fields[field], text)
+            params[field] = parse_value(model.fields[field], text, decimal_comma=decimal_comma)
         except BadValue as error:
             code = "value_invalid" if field in model.fields else "field_unknown"
             bad.append(problem(field, code, str(error), error.remedy))

@@ -6,7 +6,7 @@ row's problems are collected, not raised, so that one run of `plan` shows them a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +16,14 @@ from jobs.models import Catalogue
 from jobs.request import Request
 from jobs.row import Row
 from producers.manifest.asking import Asked, check_batch_wide, work_out
-from producers.manifest.columns import REFERENCES, understand
+from producers.manifest.columns import REFERENCES, made_meaning, understand
+from producers.manifest.damage import REMEDY, damaged_id, failed_formula
 from producers.manifest.inputs import Input, InputError, Inputs
+from producers.manifest.keys import Keys
 from producers.manifest.options import PlanOptions
-from producers.manifest.output import DEFAULT_OUTPUT, OPEN_EXTENSION, same_place, slug, unsafe
+from producers.manifest.output import DEFAULT_OUTPUT, FILTERS, OPEN_EXTENSION
 from producers.manifest.problems import ManifestError, RowProblem, listed, problem, shown
-from producers.manifest.reading import RawRow
+from producers.manifest.rows import RawRow
 from producers.manifest.seen import Seen
 from producers.manifest.spelling import hint
 from producers.manifest.template import Bound, EmptyValue, Template
@@ -46,15 +48,30 @@ class RowChecker:
         catalogue: the models.
         folder: where relative paths start.
         name: the batch's name.
+        decimal_comma: numbers are written `4,5`.
+        made: the names of what a source profile makes of each row (`RawRow.mapped`); columns mean nothing then.
+        rules: which of these the profile has a rule for.
 
     Raises:
         ManifestError: what is wrong for every row: columns, templates, batch-wide values.
     """
 
     def __init__(
-        self, columns: Sequence[str], options: PlanOptions, catalogue: Catalogue, *, folder: Path, name: str
+        self,
+        columns: Sequence[str],
+        options: PlanOptions,
+        catalogue: Catalogue,
+        *,
+        folder: Path,
+        name: str,
+        decimal_comma: bool = False,
+        made: Sequence[str] = (),
+        rules: Set[str] = frozenset(),
     ) -> None:
         self._options = options
+        self._made = tuple(made)
+        self._rules = rules
+        self._decimal_comma = decimal_comma
         self._catalogue = catalogue
         self._open_ended = not columns
         check_batch_wide(options, catalogue)
@@ -69,9 +86,10 @@ class RowChecker:
             allow_local=options.allow_local,
             buckets=options.buckets,
             trusted_hosts=options.trusted_hosts,
+            relative_to=options.relative_to,
         )
         self._ids = Seen()
-        self._outputs = Seen()
+        self._keys = Keys(options)
         # Most rows of a batch ask for the same, and share references.
         self._ask = lru_cache(maxsize=_REMEMBERED)(self._work_out)
         self._price = lru_cache(maxsize=_REMEMBERED)(self._price_of)
@@ -82,6 +100,11 @@ class RowChecker:
         """How many columns mean something to this batch."""
         return len(self._used)
 
+    @property
+    def used_names(self) -> frozenset[str]:
+        """The columns that mean something to this batch."""
+        return frozenset(self._columns[at] for at in self._used)
+
     def check(self, raw: RawRow) -> Row | list[RowProblem]:
         """Return the row of the plan, or everything that is wrong with it.
 
@@ -90,7 +113,12 @@ class RowChecker:
         """
         found: list[RowProblem] = []
         row = self._check(raw, found)
-        return row if row is not None else [replace(one, line=raw.line) for one in found]
+        if row is not None:
+            return row
+        if raw.mapped:  # a picture is looked for where its user has it
+            column = raw.mapped[self._made.index("column")]
+            found = [replace(one, column=column) if one.column == "image" else one for one in found]
+        return [replace(one, line=raw.line) for one in found]
 
     def finish(self) -> None:
         """Check, after the last row of JSON lines, that every name that was used was a key of some row.
@@ -107,29 +135,38 @@ class RowChecker:
                 )
         if self._open_ended:
             self._check_group()
-            understand(self._columns, self._catalogue, self._options.data_columns)
+            if not self._made:
+                understand(self._columns, self._catalogue, self._options.data_columns)
 
     def _learn(self, columns: tuple[str, ...]) -> None:
         """Work out what the columns mean; again when a JSON row brings a new key."""
         options, late = self._options, self._open_ended
         data = options.data_columns & set(columns) if late else options.data_columns
-        self._meaning = meaning = understand(columns, self._catalogue, data)
+        if self._made:
+            self._meaning = meaning = made_meaning(columns, self._made, self._rules, self._catalogue)
+        else:
+            self._meaning = meaning = understand(columns, self._catalogue, data)
         self._columns = columns
         self._where = {name: at for at, name in enumerate(columns)}
+        width = len(columns) + len(self._made)
+        places = {**self._where}
+        places |= {name: len(columns) + self._made.index(name) for name in ("position", "role") if self._made}
         source = self._prompt_source
-        self._prompt: Bound | None = source.bind(self._where, open_ended=late) if source else None
+        self._prompt: Bound | None = source.bind(places, open_ended=late) if source else None
         # A key's own names come before columns: a product's `name` must not take the place of the batch's.
-        places = {**self._where, "id": len(columns), "row": len(columns) + 1}
-        self._output = self._output_source.bind(
-            places, constants=self._constants, filters={"slug": slug}, open_ended=late
-        )
+        places |= {"id": width, "row": width + 1}
+        self._output = self._output_source.bind(places, constants=self._constants, filters=FILTERS, open_ended=late)
+        self._alone = not options.references and not any(place is not None for place in meaning.references)
         self._open_places = self._output.fixed(OPEN_EXTENSION)
         self._group = self._where.get(options.group) if options.group is not None else None
+        if options.group is None and "group" in self._rules:
+            self._group = len(columns) + self._made.index("group")
         if not late:
             self._check_table()
-        used = set(meaning.known) | {at for at in self._output.positions if at < len(columns)}
+        used = set(meaning.known) | self._output.positions
         used |= self._prompt.positions if self._prompt else frozenset()
-        self._used = used | ({self._group} if self._group is not None else set())
+        used |= {self._group} if self._group is not None else set()
+        self._used = {at for at in used if at < len(columns)}
         self._ask.cache_clear()
 
     def _check_table(self) -> None:
@@ -161,7 +198,7 @@ class RowChecker:
         asked = self._find_asked(cells, inputs, found)
         prompt = self._find_prompt(cells, found)
         id_, stem = self._find_id(cells, inputs, raw.line, found)
-        output = self._find_output(cells, stem, raw, asked, found)
+        output = self._find_output(cells, stem, raw, asked, inputs, found)
         if found or asked is None:
             return None
         price = self._price(asked.model.name, asked.side("width"), asked.side("height"), tuple(i.size for i in inputs))
@@ -190,7 +227,7 @@ class RowChecker:
         cells = raw.cells
         if isinstance(cells, tuple):
             if len(cells) == len(self._columns):
-                return cells
+                return cells + raw.mapped
             message = f"the row has {len(cells)} cells and the header {len(self._columns)}"
             many = len(cells) > len(self._columns)
             right = "quote a cell that holds a delimiter" if many else "add the missing delimiters"
@@ -206,7 +243,7 @@ class RowChecker:
             if isinstance(value, (dict, list)) and self._where[name] in self._used:
                 kind = "a list" if isinstance(value, list) else "an object"
                 found.append(problem(name, "value_nested", f"{name} is {kind}", "write a text, a number or true/false"))
-        return None if found else tuple(_as_text(cells.get(name)) for name in self._columns)
+        return None if found else (*(_as_text(cells.get(name)) for name in self._columns), *raw.mapped)
 
     def _find_inputs(self, cells: tuple[str, ...], found: list[RowProblem]) -> list[Input]:
         """Return the row's pictures in order; none if one of them is wrong."""
@@ -219,6 +256,8 @@ class RowChecker:
             self._add_input(text, name, inputs, found)
         else:
             found.append(problem(name, "image_missing", "the row names no picture", "name a file, s3:// or https://"))
+        if self._alone:
+            return inputs
         gap = ""
         for order, place in enumerate(meaning.references):
             if place is None and order >= len(given):
@@ -260,7 +299,8 @@ class RowChecker:
 
     def _work_out(self, name: str, texts: tuple[str, ...]) -> tuple[Asked | None, tuple[RowProblem, ...]]:
         fields = (field for _, field in self._meaning.fields)
-        return work_out(name, dict(zip(fields, texts, strict=True)), self._options, self._catalogue)
+        given = dict(zip(fields, texts, strict=True))
+        return work_out(name, given, self._options, self._catalogue, decimal_comma=self._decimal_comma)
 
     def _price_of(
         self, model: str, width: int | None, height: int | None, sizes: tuple[tuple[int, int] | None, ...]
@@ -281,6 +321,9 @@ class RowChecker:
                 right = "fill it, or give the row a prompt of its own"
                 found.append(problem(empty.column, "value_missing", message, right))
                 return ""
+            failure = failed_formula(prompt)
+            if failure:
+                found.append(problem("prompt", "value_damaged", f"the prompt {failure}", "mend the table's formula"))
         if len(prompt) > MAX_PROMPT:
             message = f"the prompt is {len(prompt):,} characters long"
             found.append(problem("prompt", "prompt_too_long", message, f"{MAX_PROMPT:,} are allowed"))
@@ -292,6 +335,7 @@ class RowChecker:
         """Return the row's id, and what stands for it in a key: a file name goes there without its ending."""
         place = self._meaning.id
         id_ = stem = cells[place].strip() if place is not None else ""
+        damage = damaged_id(id_)
         if not id_:
             if not inputs:
                 return "", ""  # what is wrong with the picture has been said
@@ -300,8 +344,11 @@ class RowChecker:
         if not id_:
             found.append(problem("id", "id_missing", "the picture's address has no file name", "give the row an id"))
             return "", ""
+        if damage:
+            found.append(problem("id", "id_damaged", f"the id {shown(id_)} {damage}", REMEDY))
         if not id_.isprintable() or len(id_) > MAX_ID:
-            what = f"is over {MAX_ID} characters long" if len(id_) > MAX_ID else "holds control characters"
+            long = len(id_) > MAX_ID
+            what = f"is over {MAX_ID} characters long" if long else "holds control or invisible characters"
             found.append(problem("id", "id_unsafe", f"the id {shown(id_)} {what}", "use a shorter, plain id"))
         first = self._ids.first(id_, line)
         if first is not None:
@@ -310,7 +357,13 @@ class RowChecker:
         return id_, stem
 
     def _find_output(
-        self, cells: tuple[str, ...], stem: str, raw: RawRow, asked: Asked | None, found: list[RowProblem]
+        self,
+        cells: tuple[str, ...],
+        stem: str,
+        raw: RawRow,
+        asked: Asked | None,
+        inputs: list[Input],
+        found: list[RowProblem],
     ) -> str:
         place = self._meaning.output
         key = cells[place].strip() if place is not None else ""
@@ -325,18 +378,9 @@ class RowChecker:
                 right = "fill it, or give the row an output of its own"
                 found.append(problem(empty.column, "value_missing", message, right))
                 return ""
-        why = unsafe(key, self._options.prefix)
-        if not literal and key.count(OPEN_EXTENSION) != self._open_places:
-            why = "takes {ext} from a cell"
-        if why:
-            right = "write a plain path such as autumn/chair.{ext}, or use {column|slug} in --output"
-            found.append(problem("output", "output_unsafe", f"the output key {shown(key)} {why}", right))
-        elif asked is not None and not any(one.code == "id_duplicate" for one in found):
-            first = self._outputs.first(same_place(key, asked.extension), raw.line)
-            if first is not None:
-                message = f"the output key {shown(key)} is that of line {first:,} already"
-                right = "two keys may not differ in case or accents alone; change the id, or use --output"
-                found.append(problem("output", "output_duplicate", message, right))
+        braces = not literal and key.count(OPEN_EXTENSION) != self._open_places
+        why = "takes {ext} from a cell" if braces else ""
+        self._keys.take(key, asked.extension if asked is not None else None, inputs, raw.line, found, why)
         return key
 
 

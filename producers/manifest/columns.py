@@ -97,6 +97,39 @@ def understand(columns: Sequence[str], catalogue: Catalogue, data_columns: Set[s
     )
 
 
+def made_meaning(columns: Sequence[str], made: Sequence[str], rules: Set[str], catalogue: Catalogue) -> Meaning:
+    """Return what a row means of which a source profile made more: only what was `made` counts, after the `columns`.
+
+    `rules` says which of the made things the profile has a rule for.
+    """
+    where = {name: len(columns) + at for at, name in enumerate(made)}
+    ruled = {name: place for name, place in where.items() if name in rules}
+    return Meaning(
+        columns=(*columns, *made),
+        id=ruled.get("id"),
+        image=where["image"],
+        references=tuple(where.get(first) for first, _ in REFERENCES),
+        prompt=ruled.get("prompt"),
+        model=ruled.get("model"),
+        output=None,
+        pass_urls=None,
+        fields=tuple((where[name], name) for name in field_names(catalogue) if name in where),
+    )
+
+
+def speaking(columns: Sequence[str], catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the columns that would mean something, or would be refused, if no profile said what they mean."""
+    found: list[str] = []
+    for name in columns:
+        try:
+            meaning = understand((name,), catalogue)
+        except ManifestError:
+            found.append(name)
+        else:
+            found += [name] if meaning.known else []
+    return tuple(found)
+
+
 def _refuse_near_miss(name: str, known: Iterable[str], present: Set[str]) -> None:
     if name in known:
         return

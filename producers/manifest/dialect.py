@@ -9,47 +9,47 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
-import io
 import re
-import zlib
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
 from producers.manifest.columns import PLAIN_COLUMNS
+from producers.manifest.opening import CHUNK, GZIP, open_bytes, stamp
 from producers.manifest.problems import ManifestError
 
 MAX_FILE_BYTES = 4_000_000_000
-MAX_UNZIPPED_BYTES = 8_000_000_000
-MAX_RATIO = 100
-"""Unzipped to zipped bytes; text reaches 5 to 20, a bomb over 1,000. Counted from the first megabyte on."""
 MAX_ROW = 65_536
 """Bytes of one physical line, and characters of one row."""
 
-DELIMITERS = (",", ";", "\t")
-_CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
+DELIMITERS = (",", ";", "\t", "|")
+_SAMPLE = 200
+"""Rows that are looked at for decimal commas."""
+_SEP = re.compile(r'("?)sep=([^\w"\r\n])\1[,;\t|]*(\r?\n|$)', re.IGNORECASE)
+"""The line that tells Excel the delimiter; saved again by Excel it may be quoted and followed by delimiters."""
+_WITH_COMMA = re.compile(r"[+-]?\d+,\d{1,2}")
+_WITH_POINT = re.compile(r"[+-]?\d+\.\d{1,2}")
 _UNDEFINED_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _SPACE = b" \t\r\n"
 
 _FOREIGN = (
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook", "save it as CSV (UTF-8)"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save it as CSV (UTF-8)"),
-    (b"PAR1", "a Parquet file", "export it as CSV or JSON lines"),
-    (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+    (b"PK\x03\x04", "a ZIP archive", "unzip it; a workbook is read as it is, not zipped"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls)", "save it as .xlsx or as CSV (UTF-8)"),
+    (b"PAR1", "a zipped Parquet file", "unzip it"),
+    (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
+    (b"\0\0\xfe\xff", "UTF-32 text", "save it as UTF-8"),
     (b"\xff\xd8\xff", "a picture, not a list of pictures", "name the picture in the column `image` of a CSV"),
     (b"\x89PNG", "a picture, not a list of pictures", "name the picture in the column `image` of a CSV"),
     (b"RIFF", "a picture, not a list of pictures", "name the picture in the column `image` of a CSV"),
     (b"%PDF", "a PDF", "save the table as CSV (UTF-8)"),
-    (_GZIP, "zipped twice", "unzip it once"),
+    (GZIP, "zipped twice", "unzip it once"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How a manifest was written. `form` is `csv` or `jsonl`; `stamp` is (bytes, mtime in ns) when it was read."""
+    """How a text was written. `form` is `csv`, `jsonl` or `json` (one array); `stamp` is (bytes, mtime in ns) when it
+    was read; `sep` is the line before the header that names the delimiter, as it stands there."""
 
     form: str
     encoding: str
@@ -58,67 +58,16 @@ class Dialect:
     delimiter: str
     zipped: bool
     stamp: tuple[int, int]
+    sep: str = ""
+    decimal_comma: bool = False
+    """Numbers of the table are written `4,5`, and none of the same columns `4.5`."""
 
     @property
     def codec(self) -> str:
         """Python's name of the encoding, byte order mark included."""
+        if self.encoding.startswith("utf-16"):
+            return "utf-8"  # they are recoded when they are read
         return "utf-8-sig" if self.bom else self.encoding
-
-
-class _Capped(io.RawIOBase):
-    """A gzip stream that gives up on a bomb: it counts what comes out against what went in."""
-
-    def __init__(self, packed: BinaryIO) -> None:
-        self._packed = packed
-        self._unzipped = gzip.GzipFile(fileobj=packed, mode="rb")
-        self._out = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(cast("bytearray", buffer))
-        try:
-            data = self._unzipped.read(len(view))
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise ManifestError("the gzip file is damaged or cut off", remedy="pack it again") from None
-        self._out += len(data)
-        if self._out > MAX_UNZIPPED_BYTES:
-            raise ManifestError("the manifest is over 8 GB when unzipped", remedy="split it")
-        if self._out > _CHUNK and self._out > MAX_RATIO * self._packed.tell():
-            raise ManifestError(
-                f"the manifest is over {MAX_RATIO} times larger unzipped than zipped, like a gzip bomb",
-                remedy="if it is yours, unzip it and use the plain file",
-            )
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._unzipped.close()
-            self._packed.close()
-        super().close()
-
-
-def open_bytes(path: Path) -> tuple[io.BufferedReader[Any], bool]:
-    """Return the manifest's bytes, unzipped, and whether they were zipped (told by the file's first bytes)."""
-    try:
-        if not path.is_file():
-            what = "is not a file" if path.exists() else "does not exist"
-            raise ManifestError(f"the manifest {path} {what}", remedy="give the path of a CSV or JSON lines file")
-        file = io.BufferedReader(io.FileIO(path), _CHUNK)
-    except OSError as error:
-        raise ManifestError(f"the manifest {path} cannot be read ({error.strerror})", remedy="check the path") from None
-    head = file.peek(2)
-    if head.startswith(_GZIP):
-        return io.BufferedReader(_Capped(file), _CHUNK), True
-    return file, False
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    """Return (bytes, mtime in ns) of a file, to notice that it changed."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
 
 
 def read_dialect(path: Path) -> Dialect:
@@ -127,45 +76,58 @@ def read_dialect(path: Path) -> Dialect:
     Raises:
         ManifestError: it is not text, holds NUL bytes, mixes encodings, is empty, too large or a bomb.
     """
-    file, zipped = open_bytes(path)
+    file, zipped, utf16 = open_bytes(path)
     with file:
         taken = stamp(path)
         if taken[0] > MAX_FILE_BYTES:
             raise ManifestError("the manifest is over 4 GB", remedy="split it")
-        head = file.read(_CHUNK)
+        head = file.read(CHUNK)
         _refuse_foreign(head)
-        scan = _Scan()
+        array = head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+        scan = _Scan(lines_matter=not array)  # an array may be one line; its objects are measured when they are read
         chunk = head
         while chunk:
             scan.take(chunk)
-            chunk = file.read(_CHUNK)
+            chunk = file.read(CHUNK)
         scan.end()
     bom = head.startswith(codecs.BOM_UTF8)
     text = head.removeprefix(codecs.BOM_UTF8).decode(scan.encoding, "ignore")
     if not text.strip():
         raise ManifestError("the manifest is empty", remedy="it needs a header line and a row, or a JSON object a line")
-    form = "jsonl" if text.lstrip().startswith("{") else "csv"
-    if text.lstrip().startswith("["):
-        raise ManifestError("the manifest is a JSON array", remedy="write one JSON object a line, without the brackets")
-    header, newline = (text.partition("\n")[0], "\n") if form == "jsonl" else _header(text)
-    if form == "jsonl" and header.endswith("\r"):
-        newline = "\r\n"
+    encoding = utf16 or scan.encoding
+    if array or text.lstrip().startswith("{"):
+        newline = "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
+        return Dialect(
+            form="json" if array else "jsonl",
+            encoding=encoding,
+            bom=bom or bool(utf16),
+            newline=newline,
+            delimiter="",
+            zipped=zipped,
+            stamp=taken,
+        )
+    sep = _SEP.match(text)
+    header, newline = _header(text[sep.end() :] if sep else text)
+    delimiter = sep[2] if sep else _delimiter(header)
     return Dialect(
-        form=form,
-        encoding=scan.encoding,
-        bom=bom,
+        form="csv",
+        encoding=encoding,
+        bom=bom or bool(utf16),
         newline=newline,
-        delimiter=_delimiter(header) if form == "csv" else "",
+        delimiter=delimiter,
         zipped=zipped,
         stamp=taken,
+        sep=sep[0].rstrip("\r\n") if sep else "",
+        decimal_comma=_has_decimal_commas(text[len(header) + (sep.end() if sep else 0) :], delimiter),
     )
 
 
 class _Scan:
     """What all bytes of a file must satisfy, chunk by chunk, in constant memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines_matter: bool = True) -> None:
         self.encoding = "utf-8"
+        self._lines_matter = lines_matter
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._pending = False
         self._multibyte = False
@@ -182,7 +144,8 @@ class _Scan:
                 remedy="export it again as CSV (UTF-8)",
                 line=self._line(chunk, zero),
             )
-        self._check_lines(chunk)
+        if self._lines_matter:
+            self._check_lines(chunk)
         if self.encoding == "utf-8":
             self._check_utf8(chunk, final=False)
         else:
@@ -268,3 +231,20 @@ def _delimiter(header: str) -> str:
         return sum(name.strip().casefold() in PLAIN_COLUMNS for name in names), len(names)
 
     return max(DELIMITERS, key=sense)
+
+
+def _has_decimal_commas(text: str, delimiter: str) -> bool:
+    """Say whether numbers are written with commas: `4,5` in some column, and `4.5` in no such column."""
+    commas: set[int] = set()
+    points: set[int] = set()
+    lines = islice((line + "\n" for line in text[: 4 * MAX_ROW].split("\n")), _SAMPLE)
+    try:
+        for cells in csv.reader(lines, delimiter=delimiter):
+            for place, cell in enumerate(cells):
+                if _WITH_COMMA.fullmatch(cell.strip()):
+                    commas.add(place)
+                elif _WITH_POINT.fullmatch(cell.strip()):
+                    points.add(place)
+    except csv.Error:  # what is broken is said when the rows are read
+        return False
+    return bool(commas) and not commas & points

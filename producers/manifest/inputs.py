@@ -12,14 +12,16 @@ import stat
 from collections.abc import Set
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from jobs.pictures import PictureError, inspect
+from producers.manifest.nearby import Nearby
 from producers.manifest.problems import listed, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://|(data|file|javascript|mailto|blob|about):", re.IGNORECASE)
 _NO_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029<>\"]")
+_TAIL = 1 << 16
 _REMEMBERED = 4_096
 """Files whose header is not read again: references are the same for many rows."""
 
@@ -51,14 +53,25 @@ class Inputs:
         allow_local: paths are for the command line; an uploaded manifest may not name files of a server.
         buckets: buckets that `s3://` may name.
         trusted_hosts: `host` or `host:port` where plain http is allowed.
+        relative_to: `s3://bucket/folder/` of a manifest that lies in a bucket; its paths start there.
     """
 
-    def __init__(self, *, folder: Path, allow_local: bool, buckets: Set[str], trusted_hosts: Set[str]) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        allow_local: bool,
+        buckets: Set[str],
+        trusted_hosts: Set[str],
+        relative_to: str = "",
+    ) -> None:
         self._folder = str(folder)
         self._allow_local = allow_local
+        self._relative_to = relative_to
         self._buckets = buckets
         self._trusted = trusted_hosts
         self._opened = lru_cache(maxsize=_REMEMBERED)(_open)
+        self._nearby = Nearby()
 
     def find(self, text: str) -> Input:
         """Return the picture that a cell names.
@@ -75,13 +88,33 @@ class Inputs:
             name = (scheme[1] or scheme[2]).lower()
             right = "write it in lower case" if name in ("s3", "https", "http") else _REMEDY
             raise InputError("url_refused", f"{name}: is no place that pictures are taken from", right)
+        if self._relative_to:
+            return self._beside(text)
         if not self._allow_local:
             raise InputError(
                 "local_refused",
                 f"{shown(text)} is a path, and files of this machine are for the command line only",
                 "name an s3:// object or an https:// address",
             )
-        return self._opened(os.path.join(self._folder, text), text)  # noqa: PTH118 - Path would cost more than the rest
+        path = os.path.join(self._folder, text)  # noqa: PTH118 - Path would cost more than the rest
+        try:
+            return self._opened(path, text)
+        except FileNotFoundError:
+            return self._near(path, text)
+
+    def _near(self, path: str, text: str) -> Input:
+        """Return the file whose name is the same but for its Unicode form."""
+        try:
+            same = self._nearby.same(path)
+            if same is not None:
+                return self._opened(same, text)._replace(name=os.path.basename(path))  # noqa: PTH119
+            alike = self._nearby.alike(path)
+        except (OSError, ValueError):
+            alike = None
+        right = _path_hint(text)
+        if alike is not None:
+            right = f"did you mean {shown(os.path.relpath(alike, self._folder), 120)}? case counts"
+        raise InputError("image_not_found", f"there is no file {shown(text, 120)}", right)
 
     def _object(self, text: str) -> Input:
         bucket, _, key = text[5:].partition("/")
@@ -97,6 +130,17 @@ class Inputs:
         if not key.isprintable():
             raise InputError("image_not_found", f"{shown(text)} holds control characters", "check the key")
         return Input(text, key.rpartition("/")[2])
+
+    def _beside(self, text: str) -> Input:
+        """Return the object that a path names which starts at the manifest's folder in its bucket."""
+        parts = text.split("/")
+        if "\\" in text or not all(parts) or not {".", ".."}.isdisjoint(parts) or not text.isprintable():
+            raise InputError(
+                "local_refused",
+                f"{shown(text)} does not lie beside the manifest",
+                "name an object in its folder or below, such as photos/chair.jpg, or s3:// or https://",
+            )
+        return Input(self._relative_to + text, parts[-1])
 
     def _address(self, text: str) -> Input:
         safe = shown(text.partition("?")[0])  # what follows may be a signature
@@ -131,8 +175,10 @@ def _open(path: str, text: str) -> Input:
         with open(real, "rb") as file:  # noqa: PTH123 - `real` stays a text
             picture = inspect(file)
             found = os.fstat(file.fileno())
+            if picture.format == "jpeg":
+                _check_end(file, found.st_size)
     except FileNotFoundError:
-        raise InputError("image_not_found", f"there is no file {shown(text, 120)}", _path_hint(text)) from None
+        raise  # whoever asked may know another name for it
     except PictureError as error:
         raise InputError(error.code, f"{shown(text)}: {error}", "use a JPEG, PNG or WebP file") from None
     except (OSError, RuntimeError, ValueError) as error:
@@ -146,6 +192,14 @@ def _open(path: str, text: str) -> Input:
         (picture.width, picture.height),
         (found.st_size, found.st_mtime_ns),
     )
+
+
+def _check_end(file: BinaryIO, size: int) -> None:
+    """Refuse a JPEG without an end; it is looked for among the last markers, since cameras add to their files."""
+    file.seek(max(size - _TAIL, 0))
+    tail = file.read(_TAIL)
+    if tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda"):
+        raise PictureError("image_truncated", "the JPEG is cut off; upload it again")
 
 
 def _path_hint(text: str) -> str:

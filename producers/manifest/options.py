@@ -23,13 +23,22 @@ class PlanOptions:
     references: tuple[str, ...] = ()
     pass_urls: bool = False
     """Hand `https://` inputs to the API, where a row has no others."""
+    pattern: str | None = None
+    """What the names of a folder's pictures consist of."""
+    source: str | None = None
+    """A source profile: the name of a shipped one, or the path of a TOML file."""
     group: str | None = None
     """The column that says which rows belong together."""
     data_columns: Set[str] = frozenset()
+    bucket: str = ""
+    """The bucket that results are published in."""
     buckets: Set[str] = frozenset()
+    """The buckets that pictures may be taken from."""
     trusted_hosts: Set[str] = frozenset()
     prefix: str = "retouch/"
     allow_local: bool = True
+    relative_to: str = ""
+    """`s3://bucket/folder/` where the paths of a manifest start that lies in a bucket."""
     allowance: int | None = None
     """What resubmitting doubts may cost; None: 1 % of the estimate, within bounds; 0: never."""
     ceiling: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from producers.manifest.problems import ManifestError
@@ -26,7 +27,7 @@ _DAY = r"(?:(?:19|20)\d\d[-_.]?[01]\d(?:[-_.]?[0-3]\d)?|[0-3]\d[-_.][01]\d[-_.](
 _TIME = r"(?:[T_\- ]?[0-2]\d[-_.:h]?[0-5]\d(?:[-_.:]?[0-5]\d)?Z?)?"
 _DATE = re.compile(rf"(?<!\d){_DAY}{_TIME}(?!\d)")
 _COUNTER = re.compile(r"\s*\(\d{1,4}\)\s*$|[\s_-]+(?:copy|Kopie)$", re.IGNORECASE)
-_ENDINGS = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".gz"}
+_ENDINGS = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".gz", ".xlsx", ".xlsm", ".parquet"}
 
 
 def slug(text: str) -> str:
@@ -53,6 +54,22 @@ def slug(text: str) -> str:
     return made or "x" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:11]
 
 
+def _padded(width: int) -> Callable[[str], str]:
+    """Return a filter that puts zeros before a number; anything else stays as it is."""
+    return lambda text: text.strip().zfill(width) if text.strip().isdecimal() else text
+
+
+FILTERS: Mapping[str, Callable[[str], str]] = {
+    "slug": slug,
+    "lower": str.lower,
+    "upper": str.upper,
+    "pad2": _padded(2),
+    "pad3": _padded(3),
+    "first8": lambda text: text.strip()[:8].rstrip(),
+}
+"""What may stand after a bar in a template of keys: `{position|pad2}`. Several are applied from left to right."""
+
+
 def batch_name(path: Path, flag: str | None = None) -> str:
     """Return the batch's name: what was given, else the manifest's stem without dates and copy counters.
 
@@ -69,7 +86,7 @@ def batch_name(path: Path, flag: str | None = None) -> str:
         if why or "{" in flag or "}" in flag:
             raise ManifestError(f"--name {why or 'holds braces'}", remedy="give a plain word, such as autumn")
         return flag
-    stem = path.name
+    stem = path.name if path.name not in ("", "..") else path.resolve().name
     while (ending := Path(stem).suffix.lower()) in _ENDINGS and len(ending) < len(stem):
         stem = stem[: -len(ending)]
     bare = stem

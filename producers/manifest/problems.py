@@ -20,9 +20,12 @@ PROBLEM_CODES: Mapping[str, str] = {
     "row_unreadable": "The row cannot be read as it stands.",
     "row_cells": "The row has another number of cells than the header.",
     "value_nested": "A list or an object stands where a text, a number or true/false is needed.",
+    "name_unfit": "The file's name does not fit the pattern.",
     "id_missing": "The row has no id, and its picture has no file name to take one from.",
     "id_unsafe": "The id holds control characters or is too long.",
     "id_duplicate": "Another row has this id.",
+    "id_damaged": "A spreadsheet has made a rounded number or a date of the id.",
+    "value_damaged": "The text holds the error of a formula in a spreadsheet.",
     "image_missing": "The row names no picture.",
     "reference_gap": "A reference is given although the one before it is empty.",
     "references_too_many": "The model takes fewer pictures.",
@@ -36,6 +39,7 @@ PROBLEM_CODES: Mapping[str, str] = {
     "value_invalid": "The model does not take this value.",
     "output_unsafe": "The output key is not safe to write to.",
     "output_duplicate": "Another row has this output key.",
+    "output_is_input": "A row's picture lies at the output key.",
 }
 """Codes of a plan's own, beside the row reasons of `jobs.reasons`; a code is never renamed."""
 
@@ -43,8 +47,11 @@ PROBLEM_CODES: Mapping[str, str] = {
 class ManifestError(RetouchError):
     """The manifest cannot be used.
 
-    `line` is the physical line (1 is the first) and `column` a column's name, where the error has a place.
+    `line` is the physical line (1 is the first) and `column` a column's name, where the error has a place; `file` is
+    the manifest's name, filled in by whoever knows it.
     """
+
+    file = ""
 
     def __init__(self, message: str, *, remedy: str = "", line: int | None = None, column: str = "") -> None:
         self.message = message

@@ -21,6 +21,17 @@ class Seen:
     def __len__(self) -> int:
         return self._used
 
+    def find(self, text: str) -> int | None:
+        """Return the line on which `text` was first seen, None if it is new; nothing is remembered."""
+        mark = (hash(text) & _MASK) or 1
+        slots, mask = self._slots, self._last
+        at = mark & mask
+        while found := slots[at]:
+            if found == mark:
+                return self._lines[at]
+            at = (at + 1) & mask
+        return None
+
     def first(self, text: str, line: int) -> int | None:
         """Return the line on which `text` was seen before; None if it is new, and then remember `line`."""
         # The hash is salted for each process, so nobody can write a manifest whose ids collide.

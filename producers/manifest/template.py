@@ -110,20 +110,23 @@ class Template:
     def _resolve(
         self, text: str, columns: Mapping[str, int], constants: Mapping[str, str], filters: Mapping[str, Filter]
     ) -> str | _Value | None:
-        # A column may have a bar in its name, so the whole text is tried first.
-        name, bar, end = text.rpartition("|")
-        choices: list[tuple[str, Filter | None]] = [(text, None)]
-        if bar and end in filters:
-            choices.append((name, filters[end]))
-        for column, filtered in choices:
-            if column in constants:
-                return filtered(constants[column]) if filtered else constants[column]
-            if column in columns:
-                return _Value(column, columns[column], filtered)
-        return None
+        # A column may have a bar in its name, so the whole text is tried first, then what is left of its last bar.
+        name, applied = text, list[Filter]()
+        while True:
+            filtered = _chained(applied)
+            if name in constants:
+                return filtered(constants[name]) if filtered else constants[name]
+            if name in columns:
+                return _Value(name, columns[name], filtered)
+            name, bar, end = name.rpartition("|")
+            if not bar or end not in filters:
+                return None
+            applied.insert(0, filters[end])
 
     def _unknown(self, text: str, columns: Sequence[str], filters: Mapping[str, Filter]) -> ManifestError:
         name, bar, end = text.rpartition("|")
+        while bar and end in filters and name not in columns:
+            name, bar, end = name.rpartition("|")
         if bar and name in columns:
             known = f"the filters here are: {listed(filters)}" if filters else "there are no filters here"
             return ManifestError(f"{self.about} has the filter {shown('|' + end)}, which does not exist", remedy=known)
@@ -131,6 +134,19 @@ class Template:
             f"{self.about} uses {{{text}}}, and there is no such column{hint(text, columns)}",
             remedy=f"the columns are: {listed(columns)}; write {{{{ and }}}} for braces that are meant",
         )
+
+
+def _chained(filters: list[Filter]) -> Filter | None:
+    """Return one filter that does what all do, in their order; None for none."""
+    if len(filters) < 2:
+        return filters[0] if filters else None
+
+    def chain(text: str) -> str:
+        for apply in filters:
+            text = apply(text)
+        return text
+
+    return chain
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,10 @@ class BadValue(ValueError):
         self.remedy = remedy
 
 
-def parse_value(field: Field, text: str) -> Param:
+def parse_value(field: Field, text: str, *, decimal_comma: bool = False) -> Param:
     """Return the value of a non-empty cell for `field`.
+
+    With `decimal_comma` the table is known to write `4,5`; else that is refused, as it could be anything.
 
     Raises:
         BadValue: not of the field's type, or out of its range.
@@ -45,6 +47,8 @@ def parse_value(field: Field, text: str) -> Param:
                 raise BadValue(f"{field.name} is {shown(text)}, not a whole number", _wanted(field))
             return _in_range(field, int(text), text)
         case "number":
+            if decimal_comma and text.count(",") == 1 and "." not in text:
+                text = text.replace(",", ".")
             if not _NUMBER.fullmatch(text):
                 point = " (with a decimal point, not a comma)" if "," in text else ""
                 raise BadValue(f"{field.name} is {shown(text)}, not a number", _wanted(field) + point)

@@ -176,8 +176,10 @@ def variables() -> frozenset[str]:
 
 
 def options_of(command: str) -> set[str]:
-    """Return the options of a command."""
-    return {name for one in commands()[command].params for name in (*one.opts, *one.secondary_opts)}
+    """Return the options of a command, and those of the commands under it."""
+    found = commands()[command]
+    every = [found, *getattr(found, "commands", {}).values()]
+    return {name for each in every for one in each.params for name in (*one.opts, *one.secondary_opts)}
 
 
 def page_id(page: Path) -> str:

@@ -20,7 +20,7 @@ from jobs.errors import NotFound
 from jobs.ledger.port import Ledger
 from jobs.request import Request
 from jobs.row import Row
-from producers import staging
+from producers import remembered, staging
 from producers.messages import Sender
 from producers.stack.local import LocalStack, Wanted
 from producers.staging import Staging, left
@@ -58,8 +58,10 @@ class House:
             open_batch(batch, writer, bucket=self.bucket, layout=self.layout, ledger=self.ledger, hints=self.sender)
         return batch
 
-    def staging(self, batch: Batch) -> Staging:
-        return Staging(batch, bucket=self.bucket, layout=self.layout, ledger=self.ledger, hints=self.sender)
+    def staging(self, batch: Batch, memory: Path | None = None) -> Staging:
+        return Staging(
+            batch, bucket=self.bucket, layout=self.layout, ledger=self.ledger, hints=self.sender, memory=memory
+        )
 
     def staged(self, batch: Batch, number: int = 0) -> list[Row]:
         text = self.bucket.get(self.layout.staged_plan(batch.id, 1, "flux", number)).decode()
@@ -252,3 +254,85 @@ def test_what_is_left_is_counted_in_rows(house: House, tmp_path: Path) -> None:
     assert found is not None
 
     assert left(*found) == 40
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The pictures that are read from now on."""
+    found: list[Path] = []
+    really = staging._read_unchanged
+
+    def noting(path: Path, seen: staging.FileSeen) -> tuple[bytes, remembered.Looks | None]:
+        found.append(path)
+        return really(path, seen)
+
+    monkeypatch.setattr(staging, "_read_unchanged", noting)
+    return found
+
+
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pictures that were written just now count as old enough to be remembered."""
+    monkeypatch.setattr(remembered, "SETTLED_S", -1e9)
+
+
+def test_a_picture_that_was_staged_once_is_not_read_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path]
+) -> None:
+    settled(monkeypatch)
+    path = picture(tmp_path, "a.png")
+    house.staging(house.open([row(1, path)]), tmp_path / "data").run(threading.Event())
+    again = house.open([row(1, path)])
+
+    house.staging(again, tmp_path / "data").run(threading.Event())
+
+    assert reads == [path]
+    assert house.staged(again)[0].request.inputs[0].startswith("s3://")
+    assert len(house.pictures()) == 1
+
+
+def test_a_remembered_picture_that_was_removed_from_the_bucket_is_uploaded_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path]
+) -> None:
+    settled(monkeypatch)
+    path = picture(tmp_path, "a.png")
+    house.staging(house.open([row(1, path)]), tmp_path / "data").run(threading.Event())
+    house.bucket.delete(house.pictures()[0])
+
+    house.staging(house.open([row(1, path)]), tmp_path / "data").run(threading.Event())
+
+    assert reads == [path, path]
+    assert len(house.pictures()) == 1
+
+
+def test_another_picture_under_the_old_time_and_length_is_read_anew(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path]
+) -> None:
+    settled(monkeypatch)
+    path = tmp_path / "a.bmp"  # as long in every colour
+    Image.new("RGB", (32, 24), "red").save(path)
+    before = path.stat()
+    house.staging(house.open([row(1, path)]), tmp_path / "data").run(threading.Event())
+    Image.new("RGB", (32, 24), "blue").save(path)
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    again = house.open([row(1, path)])
+
+    house.staging(again, tmp_path / "data").run(threading.Event())
+
+    assert reads == [path, path]
+    assert house.bucket.get(house.staged(again)[0].request.inputs[0].split("/", 3)[3]) == path.read_bytes()
+
+
+def test_a_remembered_picture_that_changed_since_the_plan_is_still_never_uploaded(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(monkeypatch)
+    path = picture(tmp_path, "a.png")
+    house.staging(house.open([row(1, path)]), tmp_path / "data").run(threading.Event())
+    again = house.open([row(1, path)])
+    picture(tmp_path, "a.png", "blue")
+    os.utime(path, ns=(1, 1))
+
+    house.staging(again, tmp_path / "data").run(threading.Event())
+
+    assert house.staged(again)[0].request.inputs == (path.as_uri(),)

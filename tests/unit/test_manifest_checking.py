@@ -16,7 +16,7 @@ from jobs.row import Row
 from producers.manifest.checking import RowChecker
 from producers.manifest.options import PlanOptions
 from producers.manifest.problems import PROBLEM_CODES, ManifestError, RowProblem
-from producers.manifest.reading import RawRow
+from producers.manifest.rows import RawRow
 from producers.manifest.seen import Seen
 
 CATALOGUE = shipped_catalogue()
@@ -268,7 +268,7 @@ def test_a_row_without_a_prompt_is_a_problem_where_no_template_is_given() -> Non
         ("id,image", {"prompt": " "}, "no prompt"),
         ("id,image", {"prompt": "the {wat}"}, "no such column"),
         ("id,image", {"output": "{wat}.{ext}"}, "no such column"),
-        ("id,image", {"output": "{id|upper}.{ext}"}, "filter"),
+        ("id,image", {"output": "{id|loud}.{ext}"}, "filter"),
         ("id,image", {"model": "flux-9"}, "no model 'flux-9'"),
         ("id,image", {"fields": {"sede": "1"}}, "did you mean 'seed'"),
         ("id,image", {"group": "categry"}, "no column 'categry'"),
@@ -393,3 +393,95 @@ def test_even_the_empty_text_is_remembered() -> None:
     seen = Seen()
 
     assert [seen.first("", 5), seen.first("", 6)] == [None, 5]
+
+
+@pytest.mark.parametrize(
+    "id_",
+    [
+        "4,00638E+12",
+        "4.00638133393112E+18",
+        "12.03.2026",
+        "2026-03-12",
+        "2026-03-12 08:30:00",
+        "3/12/26",
+        "12. Mrz",
+        "12-Mar",
+        "Mar-12",
+        "Mrz 12",
+        "#N/A",
+        "#BEZUG!",
+    ],
+)
+def test_an_id_that_a_spreadsheet_has_damaged_is_an_error_that_says_so(id_: str) -> None:
+    (found,) = (
+        found
+        for found in [checker(["id", "image"]).check(RawRow(1, 2, (id_, "s3://shop/a.jpg")))]
+        if isinstance(found, list)
+    )
+
+    assert [one.code for one in found] == ["id_damaged"]
+    assert "spreadsheet" in found[0].message
+
+
+@pytest.mark.parametrize("id_", ["4006381333931", "1E5", "12-3", "1.2.3", "12.10.24", "Mar", "May 1st", "#7", "00042"])
+def test_an_id_that_only_looks_odd_is_taken(id_: str) -> None:
+    assert row_of("id,image", f"{id_},s3://shop/a.jpg").id == id_
+
+
+def test_a_date_in_a_file_name_is_no_damage() -> None:
+    assert row_of("image", "s3://shop/2026-03-12").id == "2026-03-12"
+
+
+def test_the_error_of_a_formula_never_gets_into_a_prompt() -> None:
+    found = problem_of("id,image,title", "a,s3://shop/a.jpg,#N/A", prompt="put the {title} on white")
+
+    assert found.code == "value_damaged"
+
+
+@pytest.mark.parametrize(
+    ("template", "key"),
+    [
+        ("{name}/{id|upper}.{ext}", "autumn/CHAIR 7.{ext}"),
+        ("{id|lower|slug}.{ext}", "chair-7.{ext}"),
+        ("{id|first8}_{n|pad2}.{ext}", "Chair 7_07.{ext}"),
+        ("{n|pad3}.{ext}", "007.{ext}"),
+        ("{name|upper}/{n|slug|pad3}.{ext}", "AUTUMN/007.{ext}"),
+    ],
+)
+def test_filters_of_key_templates_are_applied_from_left_to_right(template: str, key: str) -> None:
+    assert row_of("id,image,n", "Chair 7,s3://shop/a.jpg,7", output=template).output == key
+
+
+def test_padding_leaves_what_is_no_number_alone() -> None:
+    assert row_of("id,image,n", "a,s3://shop/a.jpg,front", output="{n|pad3}.{ext}").output == "front.{ext}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("a,s3://shop/photos/a.jpg,photos/a.jpg",),
+        ("a,s3://shop/photos/a.jpg,x/a.jpg", "b,s3://shop/photos/b.jpg,photos/a.jpg"),
+        ("a,s3://shop/photos/a.jpg,photos/B.JPG", "b,s3://shop/photos/b.jpg,x/b.jpg"),
+        ("a,s3://shop/photos/a.jpg,photos/b.{ext}", "b,s3://shop/photos/b.jpg,x/b.jpg"),
+    ],
+)
+def test_an_output_that_is_the_picture_of_any_row_is_refused(lines: tuple[str, ...]) -> None:
+    assert problem_of("id,image,output", *lines, bucket="shop").code == "output_is_input"
+
+
+def test_the_same_key_in_another_bucket_is_no_picture_of_ours() -> None:
+    row_of("id,image,output", "a,s3://shop/photos/a.jpg,photos/a.jpg", bucket="results")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Chair 7", "chair-7"), ("Stühle", "Stu\u0308hle"), ("CHAIR", "chair"), ("STRASSE", "straße")],
+)
+def test_two_ids_whose_keys_become_one_are_refused(first: str, second: str) -> None:
+    lines = f"{first},s3://shop/a.jpg", f"{second},s3://shop/b.jpg"
+
+    template = {} if first == "Chair 7" else {"output": "{id|lower|slug}.{ext}"}
+    if first == "STRASSE":
+        template = {"output": "{id|slug}.{ext}"}
+
+    assert problem_of("id,image", *lines, **template).code == "output_duplicate"

@@ -185,3 +185,83 @@ def test_a_refusal_never_shows_what_may_be_a_signature_or_a_password(tmp_path: P
     for url in ("http://shop.example/a.jpg?sig=CANARY", "https://u:CANARY@shop.example/a.jpg"):
         error = refusal(tmp_path, url)
         assert "CANARY" not in str(error) + error.remedy
+
+
+def beside(text: str) -> Input:
+    dropped = Inputs(
+        folder=Path(),
+        allow_local=False,
+        buckets=frozenset({"shop"}),
+        trusted_hosts=frozenset(),
+        relative_to="s3://drop/inbox/team/",
+    )
+    return dropped.find(text)
+
+
+def test_a_path_in_a_dropped_manifest_starts_at_its_folder_in_the_bucket() -> None:
+    assert beside("photos/Stühle 1.png") == Input("s3://drop/inbox/team/photos/Stühle 1.png", "Stühle 1.png")
+
+
+@pytest.mark.parametrize("text", ["../other/a.png", "/etc/passwd", "a/../../b.png", "a//b.png", "a\\b.png", "./a.png"])
+def test_a_path_in_a_dropped_manifest_never_leaves_its_folder(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        beside(text)
+
+    assert caught.value.code == "local_refused"
+
+
+def test_a_dropped_manifest_may_name_allowed_buckets_only() -> None:
+    assert beside("s3://shop/a.png").uri == "s3://shop/a.png"
+    with pytest.raises(InputError, match="not among those"):
+        beside("s3://drop/inbox/other/a.png")
+
+
+def test_a_dropped_manifest_names_no_file_of_the_server() -> None:
+    with pytest.raises(InputError, match="file: is no place"):
+        beside("file:///etc/passwd")
+
+
+def test_a_name_in_another_unicode_form_is_the_same_name(tmp_path: Path) -> None:
+    path = picture(tmp_path / "Mo\u0308bel" / "Stu\u0308hle.png")
+
+    found = inputs(tmp_path).find("Möbel/Stühle.png")
+
+    assert found.uri == path.as_uri()
+    assert found.name == "Stühle.png"
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"), [("photos/A.PNG", "photos/a.png"), ("Fotos/a.png", "fotos/a.png"), ("ﬁg 1.png", "fig 1.png")]
+)
+def test_a_near_miss_in_case_or_form_is_named(tmp_path: Path, there: str, asked: str) -> None:
+    picture(tmp_path / there)
+
+    error = refusal(tmp_path, asked)
+
+    assert error.code == "image_not_found"
+    assert there in error.remedy
+
+
+@pytest.mark.parametrize("cut", [2, 300])
+def test_a_jpeg_without_its_end_is_truncated(tmp_path: Path, cut: int) -> None:
+    held = io.BytesIO()
+    Image.effect_noise((120, 90), 60).save(held, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(held.getvalue()[:-cut])
+
+    assert refusal(tmp_path, "a.jpg").code == "image_truncated"
+
+
+def test_what_a_camera_adds_after_the_end_of_a_jpeg_is_no_harm(tmp_path: Path) -> None:
+    held = io.BytesIO()
+    Image.effect_noise((120, 90), 60).save(held, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(held.getvalue() + b"\0" * 5_000)
+
+    assert inputs(tmp_path).find("a.jpg").size == (120, 90)
+
+
+def test_a_picture_of_169_megapixels_is_refused_from_its_header(tmp_path: Path) -> None:
+    held = io.BytesIO()
+    Image.new("1", (13_000, 13_000)).save(held, "PNG")
+    (tmp_path / "bomb.png").write_bytes(held.getvalue())
+
+    assert refusal(tmp_path, "bomb.png").code == "image_too_large"

@@ -9,24 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from producers.manifest import dialect, reading
+from producers.manifest import dialect, opening, rows
+from producers.manifest.opened import open_manifest
 from producers.manifest.problems import ManifestError
-from producers.manifest.reading import BrokenRow, Manifest, RawRow, open_manifest
+from producers.manifest.reading import TextManifest
+from producers.manifest.rows import BrokenRow, RawRow
 
 
-def manifest(folder: Path, content: bytes | str, name: str = "autumn.csv") -> Manifest:
+def manifest(folder: Path, content: bytes | str, name: str = "autumn.csv") -> TextManifest:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return open_manifest(path)
+    opened = open_manifest(path)
+    assert isinstance(opened, TextManifest)
+    return opened
 
 
-def good(opened: Manifest) -> list[RawRow]:
+def good(opened: TextManifest) -> list[RawRow]:
     rows = list(opened.rows())
     assert all(isinstance(row, RawRow) for row in rows)
     return [row for row in rows if isinstance(row, RawRow)]
 
 
-def broken(opened: Manifest) -> BrokenRow:
+def broken(opened: TextManifest) -> BrokenRow:
     (row,) = (row for row in opened.rows() if isinstance(row, BrokenRow))
     return row
 
@@ -37,7 +41,7 @@ def refused(folder: Path, content: bytes | str, name: str = "autumn.csv") -> Man
     return caught.value
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_told_from_the_header(tmp_path: Path, delimiter: str) -> None:
     content = f"id{delimiter}image{delimiter}note\n1{delimiter}a.jpg{delimiter}x\n"
 
@@ -99,8 +103,8 @@ def test_the_first_non_ascii_byte_may_come_after_megabytes(tmp_path: Path, encod
 def test_a_letter_cut_in_two_by_a_chunk_is_still_one_letter(tmp_path: Path, shift: int) -> None:
     head = "id,image\n"
     row = "x" * 98 + "\n"
-    filler = head + row * ((dialect._CHUNK - len(head)) // 99)
-    filler += "y" * (dialect._CHUNK - len(filler) - 3 + shift)
+    filler = head + row * ((opening.CHUNK - len(head)) // 99)
+    filler += "y" * (opening.CHUNK - len(filler) - 3 + shift)
     opened = manifest(tmp_path, (filler + "€uro,a.jpg\n").encode())
 
     assert opened.table.encoding == "utf-8"
@@ -201,10 +205,11 @@ def test_the_sentence_names_tabs_marks_and_gzip(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"\xef\xbb\xbf \r\n\n", "is empty"),
         (b"PK\x03\x04...", "Excel"),
-        (b"\xff\xfei\0d\0", "UTF-16"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel"),
+        (b"\xff\xfe\0\0i\0\0\0", "UTF-32"),
+        (b"\xff\xfei\0d", "UTF-16"),
         (b"\x89PNG\r\n\x1a\n", "picture"),
         (b"PAR1....", "Parquet"),
-        (b"[1, 2]", "JSON array"),
         (b"id,image\n1,a\0.jpg\n", "NUL"),
         (b"id,image\r1,a.jpg\r", "CR only"),
     ],
@@ -231,9 +236,11 @@ def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_manifest(tmp_path / "nowhere.csv")
 
 
-def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
+def test_a_pipe_is_no_manifest_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+
     with pytest.raises(ManifestError, match="is not a file"):
-        open_manifest(tmp_path)
+        open_manifest(tmp_path / "pipe.csv")
 
 
 def test_a_name_that_stands_twice_in_the_header_is_refused(tmp_path: Path) -> None:
@@ -291,7 +298,7 @@ def test_a_cell_of_10_mb_is_refused_without_reading_it_whole(tmp_path: Path, nam
 
 
 def test_a_long_line_is_noticed_across_chunks(tmp_path: Path) -> None:
-    filler = "image\n" + ("x" * 99 + "\n") * ((dialect._CHUNK - 40_000) // 100)
+    filler = "image\n" + ("x" * 99 + "\n") * ((opening.CHUNK - 40_000) // 100)
 
     error = refused(tmp_path, filler + "y" * 70_000 + "\nb.jpg\n")
 
@@ -300,7 +307,7 @@ def test_a_long_line_is_noticed_across_chunks(tmp_path: Path) -> None:
 
 
 def test_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ROWS", 3)
+    monkeypatch.setattr(rows, "MAX_ROWS", 3)
 
     assert "over 3 rows" in refused(tmp_path, "image\n" + "a.jpg\n" * 4).message
 
@@ -312,7 +319,7 @@ def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_gzip_over_the_absolute_cap_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialect, "MAX_UNZIPPED_BYTES", 1_000)
+    monkeypatch.setattr(opening, "MAX_UNZIPPED_BYTES", 1_000)
     noise = b"image\n" + b"".join(os.urandom(16).hex().encode() + b"\n" for _ in range(100))
 
     assert "8 GB" in refused(tmp_path, gzip.compress(noise)).message

@@ -142,7 +142,7 @@ def test_progress_is_told_now_and_then(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialect, "_CHUNK", 1 << 16)
+    monkeypatch.setattr(dialect, "CHUNK", 1 << 16)
 
     def peak(rows: int) -> int:
         path = tmp_path / f"{rows}.csv"

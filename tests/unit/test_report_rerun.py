@@ -17,8 +17,9 @@ from jobs.report.joining import Joined
 from jobs.report.tables import Failed, Results, results_name
 from jobs.row import Row
 from producers.manifest.checking import RowChecker
+from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
-from producers.manifest.reading import BrokenRow, open_manifest
+from producers.manifest.rows import BrokenRow
 
 FLAGS = PlanOptions(
     prompt="=put the {product} on {ground}",

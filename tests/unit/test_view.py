@@ -154,3 +154,29 @@ def test_the_time_left_follows_from_the_rows_left() -> None:
 
 def test_nobody_knows_the_time_left_of_a_batch_that_stands() -> None:
     assert eta({"rows": 160, "counts": {}, "held": 0}, None) is None
+
+
+def test_the_report_of_an_earlier_round_is_not_that_of_one_that_was_cancelled(
+    view: View, ledger: MemoryLedger, bucket: FakeBucket
+) -> None:
+    put_json(bucket, LAYOUT.batch(BATCH.id, "summary.json"), {"state": "done", "round": 1})
+    ledger.open_batch(replace(BATCH, round=2))
+    ledger.set_state(BATCH.id, BatchState.CANCELLED, "", only_from=(BatchState.OPEN,))
+
+    before = view.batch(BATCH.id)
+    ledger.mark_finished(BATCH.id)
+    after = view.batch(BATCH.id)
+
+    assert (before["state"], before["round"]) == ("cancelled", 2)
+    assert after["state"] == "done"
+
+
+def test_a_round_that_was_lost_is_told_beside_the_report_of_the_one_before(view: View, bucket: FakeBucket) -> None:
+    bucket.put(LAYOUT.batch(BATCH.id, "batch.json"), replace(BATCH, round=2).as_json().encode())
+    put_json(bucket, LAYOUT.batch(BATCH.id, "summary.json"), {"state": "done", "round": 1})
+
+    found = view.batch(BATCH.id)
+
+    assert found["state"] == "done"
+    assert found["warnings"][0].startswith("Round 2 never came to its report")
+    assert f"`retouch retry {BATCH.id}`" in found["warnings"][0]

@@ -1,0 +1,284 @@
+"""Carries out one firing of a schedule: plans its manifest, holds it or opens its batch, and writes the record.
+
+However often it is asked for, and by however many, a firing is one batch: its id follows from the schedule and the
+time, one lock is held while it is worked on, and whoever comes after a crash goes on from what lies in the bucket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+
+from jobs.errors import NotFound, Refused
+from jobs.outcome import usd
+from jobs.row import Row
+from producers.intake.desk import Desk, alone
+from producers.intake.opening import ERRORS, Asked, open_planned, stage, stands, write_plan
+from producers.intake.options import of_schedule
+from producers.manifest.problems import ManifestError
+from producers.plan import Plan
+from producers.schedules.cron import stamp
+from producers.schedules.failures import TAKEN_ALONG, Failures
+from producers.schedules.file import Schedule
+from producers.schedules.history import HELD, MISSED, OPENED, PAUSED, History, Record
+from producers.schedules.hold import Night, why_held
+from producers.submit import batch_id
+
+DRAFT = "firing.json"
+SETTLES_WITHIN_S = 3600.0
+"""A manifest that is written to for longer than this after its firing holds the run."""
+LARGEST_MANIFEST = 200 * 1024 * 1024
+"""Bytes, of a manifest in another bucket than ours: it is read into memory."""
+
+
+def batch_of(schedule: Schedule, firing: datetime, *, by_hand: bool = False) -> str:
+    """Return the id of a firing's batch: the same on every machine."""
+    token = hashlib.sha256(f"{schedule.name}\n{stamp(firing)}\n{by_hand}".encode()).hexdigest()[:4]
+    return batch_id(schedule.name, firing, token)
+
+
+def fire(
+    schedule: Schedule, firing: datetime, desk: Desk, *, by_hand: bool = False, anyway: bool = False, stop: Event
+) -> Record | None:
+    """Carry out a firing; None if it has been, if somebody else is at it, or if it is not time yet.
+
+    Args:
+        schedule: what is run.
+        firing: the time of the clock that it is run for, or now for a run by hand.
+        desk: the records.
+        by_hand: a person asks; a pause and the settle time do not matter then.
+        anyway: do not hold it.
+        stop: ends the upload of local pictures early.
+
+    Raises:
+        LedgerError, StorageError: they are away; ask again later.
+        Lost: somebody else has taken over.
+    """
+    history = History(schedule.name, desk.bucket, desk.layout)
+    if history.has(firing, by_hand=by_hand):
+        return None
+    with alone(desk, f"schedule:{schedule.name}") as still_ours:
+        if still_ours is None or history.has(firing, by_hand=by_hand):
+            return None
+        blank = Record(
+            schedule=schedule.name, firing=stamp(firing), outcome=HELD, at=desk.ledger.now(), by_hand=by_hand
+        )
+        run = _Run(schedule, firing, desk, history, blank, anyway=anyway)
+        record = run.again(stop)
+        if record is None and not by_hand:
+            record = run.not_now()
+            if record is None and run.unsettled():
+                return None
+        if record is None:
+            try:
+                record = run.begin(still_ours, stop)
+            except ManifestError as error:
+                record = replace(blank, why=str(error))
+        history.write(record)
+        return record
+
+
+def let_go(schedule: Schedule, firing: datetime, desk: Desk) -> bool:
+    """Record that a firing was missed; False if somebody is at it, or has begun it and it is to be run."""
+    history = History(schedule.name, desk.bucket, desk.layout)
+    if history.has(firing):
+        return True
+    with alone(desk, f"schedule:{schedule.name}") as still_ours:
+        if still_ours is None:
+            return False
+        if not history.has(firing):
+            if stands(desk, batch_of(schedule, firing)) is not None:
+                return False
+            why = f"Nobody ran it in time, and catch_up is {schedule.catch_up}."
+            missed = Record(schedule=schedule.name, firing=stamp(firing), outcome=MISSED, at=desk.ledger.now(), why=why)
+            history.write(missed)
+        return True
+
+
+class _Run:
+    def __init__(
+        self, schedule: Schedule, firing: datetime, desk: Desk, history: History, blank: Record, *, anyway: bool
+    ) -> None:
+        self._schedule = schedule
+        self._firing = firing
+        self._desk = desk
+        self._history = history
+        self._blank = blank
+        self._anyway = anyway
+        self._id = batch_of(schedule, firing, by_hand=blank.by_hand)
+
+    def again(self, stop: Event) -> Record | None:
+        """Go on with what was begun before a crash: the plan is whole then, and so is its record."""
+        batch = stands(self._desk, self._id)
+        if batch is None:
+            return None
+        open_planned(batch, self._desk)
+        stage(batch, self._desk, stop)
+        return Record.from_json(self._desk.bucket.get(self._draft).decode())
+
+    def not_now(self) -> Record | None:
+        """Return the record of a firing that a pause passes over."""
+        if not self._history.paused:
+            return None
+        why = f"The schedule is paused: `retouch schedule pause {self._schedule.name} --off` lets it go on."
+        return replace(self._blank, outcome=PAUSED, why=why)
+
+    def unsettled(self) -> bool:
+        """Whether something of the source was written a moment ago. One object is whole as soon as it is seen."""
+        now = self._desk.ledger.now()
+        if now - self._firing.timestamp() > SETTLES_WITHIN_S:
+            return False
+        return now - self._last_written() < self._schedule.settle_s
+
+    def _last_written(self) -> float:
+        place = self._schedule.manifest
+        if place.startswith("s3://"):
+            bucket, _, key = place[5:].partition("/")
+            listed = self._desk.objects(bucket, key) if key.endswith("/") and self._may_read(bucket) else ()
+            return max((head.modified for head in listed), default=0.0)
+        path = Path(place)
+        files = path.rglob("*") if path.is_dir() else ()
+        return max((_written(each) for each in (path, *files)), default=0.0)
+
+    def _may_read(self, bucket: str) -> bool:
+        return bucket == self._desk.bucket.name or bucket in self._desk.settings.s3.input_buckets
+
+    def begin(self, still_ours: Callable[[], None], stop: Event) -> Record:
+        """Plan, then hold or open."""
+        known, failures = self._history.known_rows(), self._history.failures()
+        seen = _Seen(known, failures)
+
+        def refuse(made: Plan) -> str:
+            found = Night(rows=made.rows + made.invalid, invalid=made.invalid, delta=len(seen.changed))
+            if not made.rows:
+                return f"None of its {made.invalid:,} rows can be used."
+            if seen.left_out == made.rows:
+                return f"All of its {made.rows:,} rows failed in {TAKEN_ALONG + 1} runs, and none has changed."
+            return "" if self._anyway else why_held(found, self._history.nights(), self._schedule.tolerance)
+
+        with self._file() as path:
+            flags = self._schedule.flags
+            asked = Asked(
+                batch=self._id,
+                path=path,
+                source=self._schedule.manifest,
+                options=of_schedule(self._schedule, self._desk.settings),
+                overwrite=flags.overwrite,
+                fresh=flags.fresh,
+            )
+            drafted: list[Record] = []
+
+            def judge(made: Plan) -> str:
+                why = refuse(made)
+                drafted.append(self._record(made, seen, why))
+                if not why:
+                    self._put_draft(drafted[0])
+                return why
+
+            _, batch, _ = write_plan(asked, self._desk, still_ours=still_ours, refuse=judge, wanted=seen.wanted)
+            if batch is not None:
+                self._history.remember_rows(seen.marks)
+                self._history.remember_failures(failures.without(seen.changed))
+                open_planned(batch, self._desk)
+                stage(batch, self._desk, stop)
+        return drafted[0]
+
+    @property
+    def _draft(self) -> str:
+        return self._desk.layout.batch(self._id, DRAFT)
+
+    def _put_draft(self, record: Record) -> None:
+        data = json.dumps(asdict(record), ensure_ascii=False).encode()
+        self._desk.bucket.put(self._draft, data, content_type="application/json")
+
+    def _record(self, made: Plan, seen: _Seen, why: str) -> Record:
+        return replace(
+            self._blank,
+            outcome=HELD if why else OPENED,
+            batch="" if why else self._id,
+            rows=made.rows + made.invalid,
+            invalid=made.invalid,
+            left_out=seen.left_out,
+            delta=len(seen.changed),
+            expected_usd=usd(made.estimate.expected),
+            at_most_usd=usd(made.estimate.at_most),
+            errors=self._desk.layout.batch(self._id, ERRORS) if made.invalid else "",
+            why=why,
+        )
+
+    @contextmanager
+    def _file(self) -> Iterator[Path]:
+        """Yield the manifest as a file of this machine.
+
+        Raises:
+            ManifestError: there is none, or it may not be read.
+        """
+        place = self._schedule.manifest
+        if not place.startswith("s3://"):
+            if not Path(place).exists():
+                raise ManifestError(f"there is no file {place}", remedy="does the export still run?")
+            yield Path(place)
+            return
+        bucket, _, key = place[5:].partition("/")
+        if not self._may_read(bucket):
+            raise ManifestError(f"the bucket {bucket} may not be read", remedy="add it to RETOUCH_S3__INPUT_BUCKETS")
+        if key.endswith("/"):
+            yield Path(place)  # the planner lists it
+            return
+        with tempfile.TemporaryDirectory(prefix="retouch-") as scratch:
+            path = Path(scratch) / ("manifest-" + key.rpartition("/")[2][-100:])
+            try:
+                if bucket == self._desk.bucket.name:
+                    self._desk.bucket.download(key, path)
+                else:
+                    path.write_bytes(self._desk.bucket.get(key, bucket=bucket, max_bytes=LARGEST_MANIFEST))
+            except NotFound:
+                raise ManifestError(f"there is no object {place}", remedy="does the export still run?") from None
+            except Refused as error:  # another day it would be no other; one that does not answer is asked again
+                raise ManifestError(str(error)) from None
+            yield path
+
+
+class _Seen:
+    """What a run finds of its rows, as they come by."""
+
+    def __init__(self, known: frozenset[bytes], failures: Failures) -> None:
+        self._known = known
+        self._failures = failures
+        self.marks: list[bytes] = []
+        self.changed: list[str] = []
+        """The ids of rows that are new or changed."""
+        self.left_out = 0
+
+    def wanted(self, row: Row) -> bool:
+        """Note a row; False if it failed too often and is what it was."""
+        mark = _mark(row)
+        self.marks.append(mark)
+        if mark not in self._known:
+            self.changed.append(row.id)
+            return True
+        if self._failures.hopeless(row.id):
+            self.left_out += 1
+            return False
+        return True
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _mark(row: Row) -> bytes:
+    """Return 8 bytes that change when the row would be another edit. Times of files are left out: tools touch them."""
+    sizes = {uri: size for uri, (size, _) in row.sizes.items()}
+    said = json.dumps([row.id, row.request.as_json(), row.output, sizes], sort_keys=True)
+    return hashlib.sha256(said.encode()).digest()[:8]

@@ -1,0 +1,184 @@
+"""Plans a manifest into the bucket and opens it later: at once, or when a person says yes.
+
+A plan that is whole is `batch.json` and, beside it, the mark `planned.json`; opening removes the mark last. So who
+comes after a crash knows where it happened, and a batch that was opened once is never opened again from its plan,
+not even when Redis has lost it: its edits may be bought.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+
+from jobs.batch import Batch, BatchState
+from jobs.errors import NotFound
+from jobs.row import Row
+from producers.intake.desk import Desk, Lost
+from producers.manifest.options import PlanOptions
+from producers.plan import Plan, make_plan
+from producers.staging import Staging
+from producers.submit import PLANNED_MARK, PlanWriter
+
+ERRORS = "errors.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be planned: a file of this machine, and everything that is said about it.
+
+    `source` is where it came from, as `batch.json` shows it.
+    """
+
+    batch: str
+    path: Path
+    source: str
+    options: PlanOptions
+    overwrite: bool = False
+    fresh: bool = False
+
+
+def stands(desk: Desk, batch: str) -> Batch | None:
+    """Return a batch whose plan is whole in the bucket, whether it was opened or not."""
+    try:
+        return Batch.from_json(desk.bucket.get(desk.layout.batch(batch, "batch.json")).decode())
+    except NotFound:
+        return None
+
+
+def waits(desk: Desk, batch: str) -> bool:
+    """Whether a planned batch has not been opened yet."""
+    return desk.bucket.head(desk.layout.batch(batch, PLANNED_MARK)) is not None
+
+
+def write_plan(
+    asked: Asked,
+    desk: Desk,
+    *,
+    still_ours: Callable[[], None],
+    refuse: Callable[[Plan], str],
+    wanted: Callable[[Row], bool] = lambda _: True,
+) -> tuple[Plan, Batch | None, str]:
+    """Plan a manifest and keep the plan as a batch that waits, unless `refuse` says why not.
+
+    Valid rows that are not `wanted` are left out, and out of the price.
+
+    Returns:
+        The plan; the batch, None if it was refused; and why, or an empty text. The rows' errors lie in the batch's
+        folder as `errors.csv` either way.
+
+    Raises:
+        ManifestError: the manifest as a whole cannot be used; nothing stays.
+        Lost: somebody else does this work now; what it wrote is left alone.
+        StorageError: the bucket is away; nothing stays.
+    """
+
+    def take(row: Row) -> None:
+        if wanted(row):
+            writer.write(row)
+        else:
+            left_out.append((row.expected, row.at_most))
+
+    left_out: list[tuple[int, int]] = []
+
+    with (
+        tempfile.TemporaryDirectory(prefix="retouch-") as scratch,
+        PlanWriter(desk.bucket, desk.layout, asked.batch) as writer,
+    ):
+        try:
+            made = make_plan(
+                asked.path,
+                asked.options,
+                desk.catalogue,
+                errors_csv=Path(scratch) / ERRORS,
+                sink=take,
+                objects=desk.objects,
+            )
+            writer.close()
+            still_ours()
+        except Lost:
+            writer.keep()  # the chunks under this name are somebody else's by now
+            raise
+        if made.errors_csv is not None:
+            desk.bucket.put_file(desk.layout.batch(asked.batch, ERRORS), made.errors_csv, content_type="text/csv")
+        why = refuse(made)
+        if why:
+            return made, None, why
+        batch = _without(_agreed(asked, made, writer, desk), left_out)
+        _put(desk, batch.id, PLANNED_MARK, json.dumps({"batch": batch.id}))
+        _put(desk, batch.id, "batch.json", batch.as_json())
+        writer.keep()
+        return made, batch, ""
+
+
+def open_planned(batch: Batch, desk: Desk) -> None:
+    """Open a batch whose plan waits; nothing happens to one that was opened before.
+
+    Raises:
+        LedgerError: Redis is away.
+        StorageError: the bucket is away.
+    """
+    if not waits(desk, batch.id):
+        return
+    desk.ledger.open_batch(batch)
+    desk.hints.feed(batch.id, batch.groups)
+    desk.bucket.delete(desk.layout.batch(batch.id, PLANNED_MARK))
+
+
+def stage(batch: Batch, desk: Desk, stop: Event) -> None:
+    """Upload what is left of a batch's local pictures; goes on with one that a crash has left behind."""
+    if not batch.local:
+        return
+    found = desk.ledger.batch(batch.id)
+    if found is not None and found[1].reason == "staging":
+        desk.ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
+    staging = Staging(
+        batch,
+        bucket=desk.bucket,
+        layout=desk.layout,
+        ledger=desk.ledger,
+        hints=desk.hints,
+        memory=desk.settings.data_dir,
+    )
+    staging.run(stop)
+
+
+def _agreed(asked: Asked, made: Plan, writer: PlanWriter, desk: Desk) -> Batch:
+    batch = Batch(
+        id=asked.batch,
+        name=made.name,
+        created_at=desk.ledger.now(),
+        rows=writer.groups.total(),
+        groups=dict(writer.groups),
+        chunk_rows=writer.chunk_rows,
+        local=writer.local,
+        origin=desk.origin,
+        simulated=desk.simulated,
+        expected=made.estimate.expected,
+        at_most=made.estimate.at_most,
+        ceiling=made.ceiling,
+        allowance=made.estimate.allowance,
+        skipped=made.invalid,
+        manifest=asked.source,
+        table=made.table,
+    )
+    return replace(batch, overwrite=asked.overwrite, fresh=asked.fresh)
+
+
+def _without(batch: Batch, left_out: Sequence[tuple[int, int]]) -> Batch:
+    """Return a batch whose price is without these rows: (expected, at most) of each."""
+    expected, at_most = (sum(prices) for prices in zip(*left_out, strict=True)) if left_out else (0, 0)
+    return replace(
+        batch,
+        expected=batch.expected - expected,
+        at_most=batch.at_most - at_most,
+        skipped=batch.skipped + len(left_out),
+    )
+
+
+def _put(desk: Desk, batch: str, name: str, text: str) -> None:
+    data = text.encode("utf-8", "backslashreplace")
+    desk.bucket.put(desk.layout.batch(batch, name), data, content_type="application/json")

@@ -1,0 +1,170 @@
+"""What schedules leave in the bucket: one record a firing, a pause, and what the last run knew of its rows.
+
+A firing's record is written once, by a conditional PUT, when all is said about it; a beat goes on asking until it is
+there. Records of runs by hand end in `-hand` and do not count as firings of the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
+from jobs.errors import NotFound, PreconditionFailed
+from producers.schedules.cron import from_stamp, stamp
+from producers.schedules.failures import Failures
+from producers.schedules.hold import Night
+
+OPENED, HELD, PAUSED, MISSED = "opened", "held", "paused", "missed"
+_RECORD = re.compile(r"(\d{8}T\d{6}Z)(-hand)?\.json$")
+_HASH_BYTES = 8
+_KNOWN_NIGHTS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What became of a firing. `firing` is as in keys; `at` is epoch seconds; `why` a sentence unless opened."""
+
+    schedule: str
+    firing: str
+    outcome: str
+    at: float
+    by_hand: bool = False
+    batch: str = ""
+    rows: int = 0
+    """All rows of the source, the invalid ones included."""
+    invalid: int = 0
+    left_out: int = 0
+    """Rows that failed too often in a row and have not changed."""
+    delta: int = 0
+    """Rows that are new or changed since the last run that was opened."""
+    expected_usd: float = 0.0
+    at_most_usd: float = 0.0
+    errors: str = ""
+    """The key of `errors.csv`."""
+    why: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the record that was written; fields of a later release are ignored."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+
+    @property
+    def night(self) -> Night:
+        """What the run found."""
+        return Night(rows=self.rows, invalid=self.invalid, delta=self.delta)
+
+
+class History:
+    """The records of one schedule. Every method raises StorageError where the bucket cannot be used."""
+
+    def __init__(self, schedule: str, bucket: Bucket, layout: Layout) -> None:
+        self.schedule = schedule
+        self._bucket = bucket
+        self._layout = layout
+        self._folder = f"{layout.prefix}schedules/{schedule}/"
+
+    def key(self, firing: datetime, *, by_hand: bool = False) -> str:
+        """Return where a firing's record lies."""
+        return f"{self._folder}{stamp(firing)}{'-hand' if by_hand else ''}.json"
+
+    def has(self, firing: datetime, *, by_hand: bool = False) -> bool:
+        """Whether all is said about a firing."""
+        return self._bucket.head(self.key(firing, by_hand=by_hand)) is not None
+
+    def write(self, record: Record) -> bool:
+        """Write a record; False if there was one already."""
+        key = self.key(from_stamp(record.firing), by_hand=record.by_hand)
+        try:
+            self._put(key, json.dumps(asdict(record), ensure_ascii=False), if_absent=True)
+        except PreconditionFailed:
+            return False
+        return True
+
+    def records(self, last: int = 50) -> list[Record]:
+        """Return the newest records, oldest first."""
+        return [Record.from_json(self._bucket.get(key).decode()) for key in self._keys()[-last:]]
+
+    def nights(self) -> Sequence[Night]:
+        """Return what the last runs that were opened have found, oldest first."""
+        return [each.night for each in self.records() if each.outcome == OPENED][-_KNOWN_NIGHTS:]
+
+    def seen_until(self) -> datetime | None:
+        """Return the newest firing of the clock that has a record."""
+        clock = [key for key in self._keys() if not key.endswith("-hand.json")]
+        return None if not clock else _time_of(clock[-1])
+
+    def begun(self, now: datetime) -> datetime:
+        """Return when this schedule was first seen, which is now if it never was: earlier firings are not caught up."""
+        key = self._folder + "since.json"
+        with suppress(PreconditionFailed):
+            if self._bucket.head(key) is None:
+                self._put(key, json.dumps({"since": stamp(now)}), if_absent=True)
+        return from_stamp(json.loads(self._bucket.get(key))["since"])
+
+    @property
+    def paused(self) -> bool:
+        """Whether a person has paused it."""
+        return self._bucket.head(self._folder + "paused.json") is not None
+
+    def pause(self, on: bool) -> None:
+        """Pause it, or let it go on."""
+        if on:
+            self._put(self._folder + "paused.json", "{}")
+        else:
+            self._bucket.delete(self._folder + "paused.json")
+
+    def known_rows(self) -> frozenset[bytes]:
+        """Return the marks of the rows of the last run that was opened."""
+        try:
+            data = self._bucket.get(self._folder + "rows.bin")
+        except NotFound:
+            return frozenset()
+        return frozenset(data[at : at + _HASH_BYTES] for at in range(0, len(data), _HASH_BYTES))
+
+    def remember_rows(self, marks: Iterable[bytes]) -> None:
+        """Keep the marks of a run's rows (8 bytes each) for the next one."""
+        self._bucket.put(self._folder + "rows.bin", b"".join(marks))
+
+    def failures(self) -> Failures:
+        """Return how often rows failed in a row, the last run that was opened included if it has ended."""
+        try:
+            known = Failures.from_json(self._bucket.get(self._folder + "failures.json"))
+        except NotFound:
+            known = Failures()
+        last = next((each.batch for each in reversed(self.records()) if each.outcome == OPENED), "")
+        if not last or last == known.counted:
+            return known
+        with tempfile.TemporaryDirectory(prefix="retouch-") as scratch:
+            path = Path(scratch) / "outcomes.jsonl"
+            try:
+                self._bucket.download(self._layout.batch(last, path.name), path)
+            except NotFound:  # it still runs
+                return known
+            with path.open(encoding="utf-8", newline="\n") as file:
+                return known.after(last, (json.loads(line) for line in file if line.strip()))
+
+    def remember_failures(self, known: Failures) -> None:
+        """Keep them for the next run."""
+        self._put(self._folder + "failures.json", known.as_json())
+
+    def _keys(self) -> list[str]:
+        return [head.key for head in self._bucket.keys(self._folder) if _RECORD.search(head.key)]
+
+    def _put(self, key: str, text: str, *, if_absent: bool = False) -> None:
+        self._bucket.put(key, text.encode("utf-8"), content_type="application/json", if_absent=if_absent)
+
+
+def _time_of(key: str) -> datetime:
+    found = _RECORD.search(key)
+    assert found is not None  # noqa: S101 - only such keys are asked about
+    return from_stamp(found[1])

@@ -1,0 +1,1 @@
+"""Source profiles: what the columns of somebody else's export mean."""

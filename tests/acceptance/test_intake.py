@@ -1,0 +1,211 @@
+"""Schedules and uploads with real processes: beats and intakes are killed, and each thing is still done once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+from PIL import Image
+
+from producers.schedules.cron import from_stamp, stamp
+from tests.acceptance.harness import MODEL, House
+from tests.acceptance.programs import Document, Program, eventually
+
+UPLOADS = 60
+SCHEDULE = """
+[[schedule]]
+name = "minutely"
+cron = "* * * * *"
+manifest = "manifest.csv"
+max_cost_usd = 5
+settle_s = 0
+catch_up = "all"
+"""
+
+
+def start(house: House, command: str, number: int) -> Program:
+    env = house.env(
+        RETOUCH_INBOX__LOOK_S="1",
+        RETOUCH_SCHEDULES=str(house.folder / "schedules.toml"),
+        RETOUCH_HEARTBEAT_FILE=str(house.folder / f"{command}-{number}.beat"),
+    )
+    argv = [sys.executable, "-P", "-m", "producers.cli", command]
+    program = Program(f"{command}-{number}", argv, env, house.folder)
+    house.own(program)
+    return program
+
+
+def records(house: House) -> list[Document]:
+    return [json.loads(house.servers.bucket.get(key)) for key in keys(house, "schedules/minutely/2")]
+
+
+def keys(house: House, prefix: str, ending: str = "") -> list[str]:
+    found: Iterable[str] = (head.key for head in house.servers.bucket.keys(house.prefix + prefix))
+    return [key for key in found if key.endswith(ending)]
+
+
+def batches(house: House) -> list[str]:
+    return [key.split("/")[-2] for key in keys(house, "batches/", "/batch.json")]
+
+
+def test_two_beats_and_one_killed_at_the_minute_make_one_batch_a_firing(house: House) -> None:
+    house.manifest([{"id": "a", "image": "https://example.com/a.jpg", "prompt": "on white"}])
+    (house.folder / "schedules.toml").write_text(SCHEDULE, encoding="utf-8")
+    since = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=3)
+    key = f"{house.prefix}schedules/minutely/since.json"
+    house.servers.bucket.put(key, json.dumps({"since": stamp(since)}).encode())
+    beats = [start(house, "beat", n) for n in range(2)]
+    intakes = [start(house, "intake", n) for n in range(2)]
+
+    eventually(
+        lambda: records(house), 60, lambda: "a first firing: " + "".join(p.said[-2000:] for p in beats + intakes)
+    )
+    beats[0].kill()
+    eventually(lambda: len(records(house)) >= 4, 120, lambda: f"four firings: {beats[1].said}{intakes[1].said}")
+    beats[1].kill()
+    for intake in intakes:
+        intake.terminate()
+        intake.ended(30)
+
+    assert all((house.folder / f"{name}.beat").exists() for name in ("beat-0", "beat-1", "intake-0", "intake-1"))
+    found = records(house)
+    firings = [from_stamp(record["firing"]) for record in found]
+    assert firings == [since + timedelta(minutes=n + 1) for n in range(len(found))]
+    assert {record["outcome"] for record in found} == {"opened"}
+    assert sorted(record["batch"] for record in found) == sorted(batches(house))
+    assert len(set(batches(house))) == len(found)
+
+
+def test_uploads_by_two_writers_before_two_watchers_of_which_one_is_killed_are_each_taken_once(house: House) -> None:
+    beats = [start(house, "beat", n) for n in range(2)]
+    intakes = [start(house, "intake", n) for n in range(2)]
+
+    def write(first: int) -> None:
+        for n in range(first, UPLOADS, 2):
+            text = f"id,image,prompt\nr{n},photos/{n}.jpg,on white\n"
+            house.servers.bucket.put(f"{house.prefix}inbox/team-{first}/file-{n:03d}.csv", text.encode())
+
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(2)]
+    for writer in writers:
+        writer.start()
+    eventually(
+        lambda: len(keys(house, "inbox/team", ".receipt.json")) >= 5,
+        60,
+        lambda: "the first receipts: " + "".join(program.said[-2000:] for program in beats + intakes),
+    )
+    intakes[0].kill()
+    beats[0].kill()
+    for writer in writers:
+        writer.join()
+    eventually(
+        lambda: not keys(house, "inbox/team", ".csv"),
+        150,
+        lambda: f"an empty inbox: {keys(house, 'inbox/team', '.csv')} {intakes[1].said[-3000:]}{beats[1].said[-2000:]}",
+    )
+
+    receipts = [json.loads(house.servers.bucket.get(key)) for key in keys(house, "inbox/team", ".receipt.json")]
+    assert len({receipt["file"] for receipt in receipts}) == len(receipts) == UPLOADS
+    assert {receipt["state"] for receipt in receipts} == {"open"}
+    assert sorted(receipt["batch"] for receipt in receipts) == sorted(batches(house))
+    assert len(keys(house, "inbox/done/", ".csv")) == UPLOADS
+    assert keys(house, "batches/", "planned.json") == []
+    opened = {house.redis.exists(f"retouch:batch:{receipt['batch']}") for receipt in receipts}
+    assert opened == {1}
+
+
+def test_a_dear_upload_waits_and_resume_opens_it_and_explain_says_why_its_row_waits(house: House) -> None:
+    house.simulate()
+    env = {"RETOUCH_INBOX__RUN_BELOW_USD": "0"}
+    beat, intake = (
+        start(house, "beat", 0),
+        Program(
+            "intake-dear",
+            [sys.executable, "-P", "-m", "producers.cli", "intake"],
+            house.env(**env),
+            house.folder,
+        ),
+    )
+    house.own(intake)
+    row = house.rows(1)[0]
+    text = ",".join(row) + "\n" + ",".join(f'"{cell}"' for cell in row.values()) + "\n"
+    house.servers.bucket.put(f"{house.prefix}inbox/autumn.csv", text.encode())
+    eventually(lambda: keys(house, "inbox/done/", ".csv"), 60, lambda: f"an answer: {beat.said}{intake.said}")
+    (batch,) = batches(house)
+
+    waiting = house.retouch("status", batch, "--json").document
+    why = house.retouch("explain", batch, "row-000", "--json").document
+    refused = house.retouch("pause", batch, "--json")
+    resumed = house.retouch("resume", batch, "--json")
+    house.workers(1)
+    books = house.ended(batch, 60)
+    after = house.retouch("explain", batch, "row-000", "--json").document
+
+    assert (waiting["state"], "retouch resume" in waiting["warnings"][0]) == ("planned", True)
+    assert "nobody has opened the batch" in why["why"]
+    assert (refused.code, refused.document["error"]["code"]) == (2, "planned")
+    assert (resumed.code, resumed.document["state"]) == (0, "open")
+    assert len(books.outcomes) == 1
+    assert after["why"].startswith("It ran, and its result is")
+
+
+def test_a_person_runs_pauses_and_reads_the_history_of_a_schedule(house: House) -> None:
+    house.manifest([{"id": "a", "image": "https://example.com/a.jpg", "prompt": "on white"}])
+    (house.folder / "schedules.toml").write_text(SCHEDULE, encoding="utf-8")
+    env = {"RETOUCH_SCHEDULES": "schedules.toml"}
+
+    ran = house.retouch("schedule", "run", "minutely", "--yes", "--json", **env)
+    house.manifest([{"id": "a", "image": "", "prompt": "on white"}])
+    held = house.retouch("schedule", "run", "minutely", "--yes", "--json", **env)
+    paused = house.retouch("schedule", "pause", "minutely", "--json", **env)
+    listed = house.retouch("schedule", "list", "--json", **env)
+    goes_on = house.retouch("schedule", "pause", "minutely", "--off", "--json", **env)
+    history = house.retouch("schedule", "history", "minutely", "--json", **env)
+    unknown = house.retouch("schedule", "run", "minutly", "--yes", "--json", **env)
+
+    assert (ran.code, ran.document["outcome"]) == (0, "opened"), ran
+    assert (held.code, held.document["error"]["code"]) == (5, "held"), held
+    assert paused.document["paused"] is True
+    assert listed.document["schedules"][0]["paused"] is True
+    assert goes_on.document["paused"] is False
+    assert [each["outcome"] for each in history.document["firings"]] == ["opened", "held"]
+    assert unknown.code == 2
+    assert "minutely" in unknown.document["error"]["message"]
+
+
+def jpeg(shade: int, comment: bytes = b"") -> bytes:
+    """Return a picture; a comment is metadata that does not change what is seen."""
+    file = BytesIO()
+    Image.linear_gradient("L").resize((64, 64)).point(lambda level: (level + 5 * shade) % 256).save(file, "JPEG")
+    data = file.getvalue()
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment if comment else b""
+    return data[:2] + segment + data[2:]
+
+
+def test_the_second_night_buys_what_is_new_or_changed_and_nothing_else(house: House) -> None:
+    api = house.simulate()
+    house.workers(1)
+    (house.folder / "schedules.toml").write_text(SCHEDULE, encoding="utf-8")
+    products = [{"id": f"p{n:03d}", "image": f"{n}.jpg", "prompt": "on white", "model": MODEL} for n in range(40)]
+    for n in range(40):
+        (house.folder / f"{n}.jpg").write_bytes(jpeg(n))
+    house.manifest(products)
+    first = house.retouch("schedule", "run", "minutely", "--yes", "--json").document
+    house.finished(first["batch"], 90)
+    bought = len(api.ledger()["entries"])
+
+    for n in range(40):  # every file is touched; three pictures are other ones
+        (house.folder / f"{n}.jpg").write_bytes(jpeg(n + 100 if n < 3 else n, comment=b"scanned again"))
+    (house.folder / "40.jpg").write_bytes(jpeg(40))
+    products[10]["prompt"] = "on black"
+    house.manifest([*products, {"id": "p040", "image": "40.jpg", "prompt": "on white", "model": MODEL}])
+    second = house.retouch("schedule", "run", "minutely", "--yes", "--json").document
+    house.finished(second["batch"], 90)
+
+    assert bought == 40
+    assert len(api.ledger()["entries"]) - bought == 5
+    summary = json.loads(house.servers.bucket.get(f"{house.prefix}batches/{second['batch']}/summary.json"))
+    assert (summary["counts"]["stored"], summary["counts"]["unchanged"]) == (5, 36)

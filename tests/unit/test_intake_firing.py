@@ -1,0 +1,414 @@
+"""One firing of a schedule, carried out once, whoever asks and wherever it was cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import cast
+
+import pytest
+
+from jobs.errors import Refused, Unavailable
+from producers.intake.desk import Desk, Lost, alone
+from producers.intake.firing import batch_of, fire, let_go
+from producers.schedules.file import Flags, Schedule
+from producers.schedules.history import History, Record
+from tests.fakes import FakeBucket
+from tests.unit.intaking import HEADER, NOW, Clock, batches, desk, keys, lines
+
+FIRING = NOW.replace(second=0)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def place(tmp_path: Path, clock: Clock) -> Desk:
+    return desk(tmp_path, clock)
+
+
+@pytest.fixture
+def nightly(tmp_path: Path) -> Schedule:
+    (tmp_path / "autumn.csv").write_text(HEADER + lines(10), encoding="utf-8")
+    return Schedule(
+        name="autumn", cron="30 22 * * *", manifest=str(tmp_path / "autumn.csv"), max_cost_usd=5, settle_s=0
+    )
+
+
+def write(schedule: Schedule, text: str) -> None:
+    Path(schedule.manifest).write_text(HEADER + text, encoding="utf-8")
+
+
+def run(schedule: Schedule, place: Desk, firing: datetime = FIRING, **more: bool) -> Record | None:
+    return fire(schedule, firing, place, stop=Event(), **more)
+
+
+def history(place: Desk) -> History:
+    return History("autumn", place.bucket, place.layout)
+
+
+def test_a_firing_opens_one_batch_with_the_ceiling_that_was_agreed(nightly: Schedule, place: Desk) -> None:
+    record = run(nightly, place)
+
+    assert record is not None
+    assert (record.outcome, record.rows, record.invalid, record.delta) == ("opened", 10, 0, 10)
+    (batch,) = batches(place)
+    assert (batch.id, batch.rows, batch.ceiling, batch.name) == (record.batch, 10, 5_000_000, "autumn")
+    assert batch.id == batch_of(nightly, FIRING)
+    assert batch.id.startswith("autumn-20261122-223000-")
+
+
+def test_a_firing_that_is_asked_for_again_does_nothing(nightly: Schedule, place: Desk) -> None:
+    run(nightly, place)
+
+    assert run(nightly, place) is None
+    assert len(batches(place)) == 1
+    assert len(history(place).records()) == 1
+
+
+def test_who_comes_while_another_is_at_it_leaves_it_alone(nightly: Schedule, place: Desk) -> None:
+    with alone(place, "schedule:autumn"):
+        assert run(nightly, place) is None
+
+    assert batches(place) == []
+
+
+@pytest.mark.parametrize("cut", ["record", "ledger", "mark"])
+def test_a_run_that_was_cut_off_is_gone_on_with_and_not_planned_anew(
+    nightly: Schedule, place: Desk, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = cast("FakeBucket", place.bucket)
+    with monkeypatch.context() as broken:
+        match cut:
+            case "record":
+                broken.setattr(History, "write", _away)
+            case "ledger":
+                broken.setattr(type(place.ledger), "open_batch", _away)
+            case "mark":
+                bucket.failing["delete"] = Unavailable()
+        with pytest.raises(Unavailable):
+            run(nightly, place)
+        bucket.failing.clear()
+    write(nightly, lines(3))  # another manifest by now
+
+    record = run(nightly, place)
+
+    assert record is not None
+    assert (record.outcome, record.rows) == ("opened", 10)
+    assert [batch.rows for batch in batches(place)] == [10]
+    assert keys(place, f"batches/{record.batch}/planned") == []
+
+
+def test_an_opened_batch_that_redis_has_lost_is_not_opened_again_from_its_plan(
+    nightly: Schedule, place: Desk, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(History, "write", _away)
+        with pytest.raises(Unavailable):
+            run(nightly, place)
+    emptied = desk(tmp_path, clock, bucket=cast("FakeBucket", place.bucket))
+
+    record = run(nightly, emptied)
+
+    assert record is not None
+    assert record.outcome == "opened"
+    assert batches(emptied) == []
+
+
+def test_who_has_lost_the_lock_leaves_the_plan_to_the_other(
+    nightly: Schedule, place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = iter([True, False])
+    monkeypatch.setattr(place.ledger, "lock", lambda *_: next(locks, False))
+
+    with pytest.raises(Lost):
+        run(nightly, place)
+
+    assert batches(place) == []
+    assert history(place).records() == []
+    assert keys(place, "batches/") != []
+
+
+def test_invalid_rows_are_left_out_and_reported(nightly: Schedule, place: Desk) -> None:
+    write(nightly, lines(9) + "bad,,on white\n")
+
+    record = run(nightly, place)
+
+    assert record is not None
+    assert (record.outcome, record.rows, record.invalid) == ("opened", 10, 1)
+    assert batches(place)[0].skipped == 1
+    assert b"image_missing" in place.bucket.get(record.errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no rows"),
+        (lines(3) + "a,,x\nb,,x\n", "2 of 5 rows are invalid"),
+        ("a,,x\n", "None of its 1 rows can be used"),
+    ],
+)
+def test_a_broken_source_is_held_and_opens_nothing(nightly: Schedule, place: Desk, text: str, why: str) -> None:
+    write(nightly, text)
+
+    record = run(nightly, place)
+
+    assert record is not None
+    assert record.outcome == "held"
+    assert why in record.why
+    assert batches(place) == []
+    assert [key for key in keys(place, "batches/") if not key.endswith("errors.csv")] == []
+
+
+def test_a_source_that_is_gone_is_held(nightly: Schedule, place: Desk) -> None:
+    Path(nightly.manifest).unlink()
+
+    record = run(nightly, place)
+
+    assert record is not None
+    assert (record.outcome, "there is no file" in record.why) == ("held", True)
+
+
+def test_a_source_that_shrank_is_held_unless_a_person_wants_it_anyway(nightly: Schedule, place: Desk) -> None:
+    run(nightly, place)
+    write(nightly, lines(8))
+
+    held = run(nightly, place, FIRING + timedelta(days=1))
+    forced = run(nightly, place, FIRING + timedelta(days=1), by_hand=True, anyway=True)
+
+    assert held is not None
+    assert forced is not None
+    assert (held.outcome, "shrunk from 10 rows to 8" in held.why) == ("held", True)
+    assert (forced.outcome, forced.rows) == ("opened", 8)
+    assert held.batch != forced.batch
+
+
+def test_only_new_and_changed_rows_count_as_the_delta(nightly: Schedule, place: Desk) -> None:
+    run(nightly, place)
+    write(nightly, lines(9) + lines(1, first=10, prompt="on black") + lines(2, first=11))
+
+    record = run(nightly, place, FIRING + timedelta(days=1))
+
+    assert record is not None
+    assert record.delta == 3
+
+
+def test_a_delta_of_over_ten_times_the_usual_is_held(nightly: Schedule, place: Desk) -> None:
+    for night in range(4):
+        write(nightly, lines(100, prompt="on white") if night == 0 else lines(100 + 2 * night))
+        run(nightly, place, FIRING + timedelta(days=night))
+    write(nightly, lines(106, prompt="on black"))
+
+    record = run(nightly, place, FIRING + timedelta(days=4))
+
+    assert record is not None
+    assert (record.outcome, "over 10 times the usual 2" in record.why) == ("held", True)
+
+
+def test_a_paused_schedule_passes_by_and_a_person_may_still_run_it(nightly: Schedule, place: Desk) -> None:
+    history(place).pause(True)
+
+    passed = run(nightly, place)
+    by_hand = run(nightly, place, by_hand=True)
+
+    assert passed is not None
+    assert by_hand is not None
+    assert (passed.outcome, by_hand.outcome) == ("paused", "opened")
+
+
+def test_a_manifest_that_is_still_written_to_waits(nightly: Schedule, place: Desk, clock: Clock) -> None:
+    settling = nightly.model_copy(update={"settle_s": 60})
+    os.utime(nightly.manifest, (clock() - 10, clock() - 10))
+
+    early = run(settling, place)
+    clock.at += timedelta(seconds=51)
+    later = run(settling, place)
+
+    assert early is None
+    assert later is not None
+    assert later.outcome == "opened"
+
+
+def test_a_manifest_in_the_bucket_names_pictures_beside_it(nightly: Schedule, place: Desk) -> None:
+    cast("FakeBucket", place.bucket).lay("exports/autumn.csv", b"id,image,prompt\na,photos/a.jpg,on white\n")
+    remote = nightly.model_copy(update={"manifest": "s3://bucket/exports/autumn.csv"})
+
+    record = run(remote, place)
+
+    assert record is not None
+    row = json.loads(place.bucket.get(f"retouch/batches/{record.batch}/plan/1/flux/000000.jsonl"))
+    assert row["request"]["inputs"] == ["s3://bucket/exports/photos/a.jpg"]
+
+
+def test_everything_under_a_prefix_is_edited_with_one_prompt(nightly: Schedule, place: Desk) -> None:
+    for name in ("chair_1.jpg", "chair_2.jpg", "readme.txt"):
+        cast("FakeBucket", place.bucket).lay(f"photos/autumn/{name}", b"x")
+    flags = Flags(prompt="{sku} on white", pattern="{sku}_{position}.{ext}")
+    remote = nightly.model_copy(update={"manifest": "s3://bucket/photos/autumn/", "flags": flags})
+
+    record = run(remote, place)
+
+    assert record is not None
+    assert (record.outcome, record.rows) == ("opened", 2), record.why
+    row = json.loads(place.bucket.get(f"retouch/batches/{record.batch}/plan/1/flux/000000.jsonl").splitlines()[0])
+    assert row["request"]["prompt"] == "chair on white"
+    assert row["request"]["inputs"] == ["s3://bucket/photos/autumn/chair_1.jpg"]
+
+
+def test_a_prefix_that_is_still_uploaded_to_waits(nightly: Schedule, place: Desk, clock: Clock) -> None:
+    bucket = cast("FakeBucket", place.bucket)
+    bucket.modified = clock() - 10
+    bucket.lay("photos/autumn/a.jpg", b"x")
+    update = {"manifest": "s3://bucket/photos/autumn/", "flags": Flags(prompt="on white"), "settle_s": 60.0}
+    settling = nightly.model_copy(update=update)
+
+    early = run(settling, place)
+    clock.at += timedelta(seconds=51)
+    later = run(settling, place)
+
+    assert early is None
+    assert later is not None
+    assert later.outcome == "opened"
+
+
+def test_a_folder_that_is_still_written_to_waits(nightly: Schedule, place: Desk, clock: Clock, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    picture = folder / "deep" / "a.jpg"
+    picture.write_bytes(b"x")
+    for path in (folder, folder / "deep"):
+        os.utime(path, (clock() - 900, clock() - 900))
+    os.utime(picture, (clock() - 10, clock() - 10))
+    update = {"manifest": str(folder), "flags": Flags(prompt="on white"), "settle_s": 60.0}
+
+    assert run(nightly.model_copy(update=update), place) is None
+
+
+def test_a_bucket_that_may_not_be_read_is_held(nightly: Schedule, place: Desk) -> None:
+    record = run(nightly.model_copy(update={"manifest": "s3://other/autumn.csv"}), place)
+
+    assert record is not None
+    assert "RETOUCH_S3__INPUT_BUCKETS" in record.why
+
+
+def test_a_source_without_rights_is_held_and_one_that_is_away_is_asked_again(nightly: Schedule, place: Desk) -> None:
+    bucket = cast("FakeBucket", place.bucket)
+    bucket.lay("autumn.csv", b"x")
+    remote = nightly.model_copy(update={"manifest": "s3://bucket/autumn.csv"})
+
+    bucket.failing["download"] = Unavailable()
+    with pytest.raises(Unavailable):
+        run(remote, place)
+    bucket.failing["download"] = Refused("give the credentials s3:GetObject")
+    record = run(remote, place)
+
+    assert record is not None
+    assert (record.outcome, "s3:GetObject" in record.why) == ("held", True)
+
+
+def test_flags_are_those_of_a_submit(nightly: Schedule, place: Desk) -> None:
+    Path(nightly.manifest).write_text("image,title\nhttps://example.com/a.jpg,chair\n", encoding="utf-8")
+    flags = Flags(prompt="the {title} on white", name="winter", field={"seed": 7}, overwrite=True)
+
+    record = run(nightly.model_copy(update={"flags": flags}), place)
+
+    assert record is not None
+    (batch,) = batches(place)
+    row = json.loads(place.bucket.get(f"retouch/batches/{record.batch}/plan/1/flux/000000.jsonl"))
+    assert (batch.name, batch.overwrite) == ("winter", True)
+    assert (row["request"]["prompt"], row["request"]["params"]["seed"]) == ("the chair on white", 7)
+
+
+def test_a_missed_firing_is_recorded_and_never_run(nightly: Schedule, place: Desk) -> None:
+    assert let_go(nightly, FIRING, place)
+
+    assert run(nightly, place) is None
+    assert [record.outcome for record in history(place).records()] == ["missed"]
+
+
+def test_a_firing_that_was_begun_is_not_let_go(nightly: Schedule, place: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(History, "write", _away)
+        with pytest.raises(Unavailable):
+            run(nightly, place)
+
+    assert not let_go(nightly, FIRING, place)
+
+
+def test_a_record_of_a_later_release_is_read(nightly: Schedule, place: Desk) -> None:
+    record = run(nightly, place)
+    assert record is not None
+    key = history(place).key(FIRING)
+    text = json.loads(place.bucket.get(key)) | {"mood": "good"}
+    place.bucket.put(key, json.dumps(text).encode())
+
+    assert history(place).records() == [replace(record)]
+
+
+def _away(*_: object) -> None:
+    raise Unavailable
+
+
+def end(place: Desk, record: Record, failed: set[str]) -> None:
+    """Write what a finished batch leaves."""
+    states = {f"r{n}": "failed" if f"r{n}" in failed else "stored" for n in range(1, 11)}
+    text = "".join(json.dumps({"id": id_, "state": state}) + "\n" for id_, state in states.items())
+    place.bucket.put(place.layout.batch(record.batch, "outcomes.jsonl"), text.encode())
+
+
+def nights(schedule: Schedule, place: Desk, count: int, failed: set[str], first: int = 0) -> list[Record]:
+    found = []
+    for night in range(first, first + count):
+        record = run(schedule, place, FIRING + timedelta(days=night))
+        assert record is not None
+        end(place, record, failed)
+        found.append(record)
+    return found
+
+
+def test_what_failed_is_taken_along_for_three_nights_and_then_left_out(nightly: Schedule, place: Desk) -> None:
+    found = nights(nightly, place, 6, {"r3"})
+
+    assert [record.left_out for record in found] == [0, 0, 0, 0, 1, 1]
+    assert [batch.rows for batch in batches(place)] == [10, 10, 10, 10, 9, 9]
+    assert batches(place)[-1].expected == round(batches(place)[0].expected * 0.9)
+
+
+def test_a_row_that_was_left_out_is_tried_again_when_it_changes(nightly: Schedule, place: Desk) -> None:
+    nights(nightly, place, 5, {"r3"})
+    write(nightly, lines(2) + lines(1, first=3, prompt="on black") + lines(7, first=4))
+
+    found = nights(nightly, place, 5, {"r3"}, first=5)
+
+    assert [record.left_out for record in found] == [0, 0, 0, 0, 1]
+
+
+def test_a_row_that_made_it_once_begins_anew(nightly: Schedule, place: Desk) -> None:
+    nights(nightly, place, 3, {"r3"})
+    nights(nightly, place, 1, set(), first=3)
+
+    found = nights(nightly, place, 4, {"r3"}, first=4)
+
+    assert [record.left_out for record in found] == [0, 0, 0, 0]
+
+
+def test_a_batch_that_still_runs_counts_for_nothing(nightly: Schedule, place: Desk) -> None:
+    for night in range(6):
+        record = run(nightly, place, FIRING + timedelta(days=night))
+        assert record is not None
+        assert record.left_out == 0
+
+
+def test_a_source_of_nothing_but_hopeless_rows_is_held(nightly: Schedule, place: Desk) -> None:
+    nights(nightly, place, 4, {f"r{n}" for n in range(1, 11)})
+
+    record = run(nightly, place, FIRING + timedelta(days=4))
+
+    assert record is not None
+    assert (record.outcome, "failed in 4 runs" in record.why) == ("held", True)

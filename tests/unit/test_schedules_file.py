@@ -1,0 +1,95 @@
+"""Reading `schedules.toml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from producers.schedules.file import ScheduleError, read_schedules
+
+GOOD = """
+[[schedule]]
+name = "autumn"
+cron = "30 23 * * *"
+time_zone = "Europe/Berlin"
+manifest = "exports/autumn.csv"
+max_cost_usd = 25
+catch_up = "all"
+[schedule.flags]
+prompt = "put it on white"
+field = { seed = 7 }
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "schedules.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_schedule_is_read_with_its_defaults(tmp_path: Path) -> None:
+    found = read_schedules(written(tmp_path, GOOD))["autumn"]
+
+    assert found.manifest == str(tmp_path / "exports/autumn.csv")
+    assert (found.max_cost_usd, found.catch_up, found.tolerance, found.settle_s) == (25, "all", 0.2, 60)
+    assert found.flags.field == {"seed": 7}
+    assert found.times.hours == (23,)
+
+
+def test_a_manifest_in_a_bucket_stays_as_it_is(tmp_path: Path) -> None:
+    text = GOOD.replace("exports/autumn.csv", "s3://shop/autumn.csv")
+
+    assert read_schedules(written(tmp_path, text))["autumn"].manifest == "s3://shop/autumn.csv"
+
+
+def test_a_profile_beside_the_file_is_found_from_anywhere(tmp_path: Path) -> None:
+    text = GOOD + 'source = "akeneo.toml"\n'
+
+    assert read_schedules(written(tmp_path, text))["autumn"].flags.source == str(tmp_path / "akeneo.toml")
+    assert read_schedules(written(tmp_path, text.replace(".toml", "")))["autumn"].flags.source == "akeneo"
+
+
+def test_an_empty_file_has_no_schedules(tmp_path: Path) -> None:
+    assert read_schedules(written(tmp_path, "")) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("max_cost_usd = 25", "", "schedule autumn: max_cost_usd is missing: say what a run may cost"),
+        ("max_cost_usd = 25", "max_cost_usd = 0", "max_cost_usd: .*greater than 0"),
+        ("cron =", "corn =", "corn is not known here"),
+        ("30 23 * * *", "30 25 * * *", "schedule autumn: cron: .*25"),
+        ("Europe/Berlin", "Europe/Berlino", "'Europe/Berlino' is no time zone"),
+        ("Europe/Berlin", "../etc/passwd", "is no time zone"),
+        ('"autumn"', '"Autumn night"', "lower-case letters"),
+        ("exports/autumn.csv", "https://shop/a.csv", "give a path, s3://bucket/key"),
+        ("exports/autumn.csv", "s3://shop/", "for the pictures under it"),
+        ('catch_up = "all"', 'catch_up = "some"', "catch_up"),
+        ("prompt =", "promt =", "flags.promt is not known here"),
+        ("[[schedule]]", "[schedule]", r"begin each schedule with \[\[schedule\]\]"),
+        ("[[schedule]]", "[[schedules]]", "'schedules' means nothing here"),
+        ("25", "", "Invalid value"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, why: str) -> None:
+    with pytest.raises(ScheduleError, match=why):
+        read_schedules(written(tmp_path, GOOD.replace(old, new, 1)))
+
+
+def test_every_mistake_is_in_the_one_error(tmp_path: Path) -> None:
+    text = GOOD.replace("max_cost_usd = 25", "") + GOOD.replace("30 23", "99 23").replace('"autumn"', '"winter"')
+
+    with pytest.raises(ScheduleError, match=r"autumn: max_cost_usd.*winter: cron"):
+        read_schedules(written(tmp_path, text))
+
+
+def test_two_schedules_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScheduleError, match="2 schedules have this name"):
+        read_schedules(written(tmp_path, GOOD + GOOD))
+
+
+def test_a_missing_file_says_where_it_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ScheduleError, match="RETOUCH_SCHEDULES"):
+        read_schedules(tmp_path / "schedules.toml")
