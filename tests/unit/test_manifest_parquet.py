@@ -46,11 +46,11 @@ def test_each_value_is_a_text_as_a_csv_would_have_it(tmp_path: Path) -> None:
 
 
 def test_a_long_text_that_many_rows_share_is_a_problem_of_each_and_held_once(tmp_path: Path) -> None:
-    path = written(tmp_path, id=[str(n) for n in range(300)], note=["x" * 10_000_000] * 299 + ["short"])
+    path = written(tmp_path, id=[str(n) for n in range(30)], note=["x" * 1_000_000] * 29 + ["short"])
 
     rows = list(open_manifest(path).rows())
 
-    assert [type(row) for row in rows] == [BrokenRow] * 299 + [RawRow]
+    assert [type(row) for row in rows] == [BrokenRow] * 29 + [RawRow]
     assert isinstance(rows[0], BrokenRow)
     assert (rows[0].problem.line, rows[0].problem.column) == (1, "note")
 
