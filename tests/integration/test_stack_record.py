@@ -109,7 +109,8 @@ def test_a_child_reads_exactly_the_settings_of_its_parent(tmp_path: Path, monkey
     tree, keys, url, secret = json.loads(said)
 
     expected = settings.model_dump(mode="json")
-    expected |= {"data_dir": str(Path("data").absolute()), "out_dir": str(Path("retouch-out").absolute())}
+    places = {"data_dir": "data", "out_dir": "retouch-out", "schedules": "schedules.toml"}
+    expected |= {name: str(Path(place).absolute()) for name, place in places.items()}
     assert tree == expected
     assert tree["s3"]["region"] is None
     assert keys == ["simulated-key"]
