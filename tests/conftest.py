@@ -10,10 +10,15 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+import structlog
 
 from tests.servers import RunningS3, redis_server, seaweed
 
 _OUTSIDE = ("RETOUCH_", "AWS_", "BFL_")
+
+
+# structlog's own default draws every local of every frame of a traceback, which takes seconds for one.
+structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()])
 
 
 @pytest.fixture(autouse=True)

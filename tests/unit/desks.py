@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import structlog
 from PIL import Image
 from pydantic import SecretStr
 
@@ -38,9 +37,6 @@ from workers.pace import Pace
 from workers.results import Results
 from workers.submit import prepare
 from workers.web import Web
-
-# structlog's own default draws every local variable of every frame, which takes seconds for each bug of a test.
-structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()])
 
 START = 1_800_000_000.0
 RESERVE, COST = 60_000, 45_000

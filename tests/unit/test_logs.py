@@ -20,13 +20,13 @@ def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setenv("RETOUCH_API__KEYS", KEY)
     monkeypatch.setenv("RETOUCH_REDIS__URL", "redis://:hunter22@127.0.0.1:6379/0")
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+    before, level, configured = root.handlers[:], root.level, structlog.get_config()
     stream = io.StringIO()
     set_up_logging(read_settings(), stream=stream)
     yield stream
     root.handlers[:] = before
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 def test_a_line_of_our_own_carries_its_fields_as_json(out: io.StringIO) -> None:
