@@ -22,9 +22,9 @@ Conditional = Literal["kept", "ignored", "refused"]
 class FakeBucket:
     """`jobs.bucket.port.Bucket` in memory; any number of threads may use it at once.
 
-    `conditional` is what a conditional PUT meets: it is kept, it is ignored (the object is replaced), it is refused as
-    not implemented. `failing` maps the name of a method to the error that it raises from now on; `calls` lists what was
-    asked: method and key.
+    `conditional` is what a conditional PUT or copy meets: it is kept, it is ignored (the object is replaced), it is
+    refused as not implemented. `failing` maps the name of a method to the error that it raises from now on; `calls`
+    lists what was asked: method and key.
     """
 
     def __init__(self, name: str = "bucket", *, conditional: Conditional = "kept") -> None:
@@ -87,11 +87,24 @@ class FakeBucket:
         path.write_bytes(self._at(key)[1])
 
     def copy(
-        self, source: str, target: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None
+        self,
+        source: str,
+        target: str,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str = "",
     ) -> None:
         """Copy an object; what is not given is the source's."""
         self._asked("copy", target)
+        if (if_absent or if_match) and self._conditional == "refused":
+            raise Refused(f"{target} cannot be copied to: the store does not know this request")
         with self._lock:
+            there = self._objects.get((self._name, target))
+            wrong = there is not None if if_absent else bool(if_match) and (there is None or there[0].etag != if_match)
+            if wrong and self._conditional == "kept":
+                raise PreconditionFailed(f"{target}: something else lies there already")
             head, data = self._at(source)
             known = head.metadata if metadata is None else metadata
             self._write(self._name, target, data, content_type or head.content_type, dict(known))

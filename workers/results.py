@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from jobs.bucket.conditions import Conditions
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
-from jobs.errors import NotFound, PreconditionFailed, Refused, RetouchError, Unavailable
+from jobs.errors import NotFound, PreconditionFailed, RetouchError, Unavailable
 from jobs.job import Result
 from jobs.pictures import Format, Picture, PictureError, check_result, extension, media_type
 
@@ -124,8 +124,7 @@ class Results:
     def __init__(self, bucket: Bucket, layout: Layout) -> None:
         self._bucket = bucket
         self._layout = layout
-        self._lock = threading.Lock()
-        self._keeps_conditions: bool | None = None
+        self._conditions = Conditions(bucket, layout)
 
     def find(self, fingerprint: str) -> Filed | None:
         """Return the filed result of a fingerprint, in whatever format it was delivered, or None.
@@ -163,7 +162,7 @@ class Results:
             batch=batch,
         )
         beside = replace(mine, key=self._layout.earlier(fingerprint, sha256, suffix))
-        conditional = self._conditional()
+        conditional = self._conditions.puts()
         safe = fresh or not conditional
         if safe:
             self._put(beside, data)
@@ -203,18 +202,22 @@ class Results:
             NotFound: the filed result is gone.
         """
         key = output_key(output, filed.format)
-        there = self._bucket.head(key)
-        standing = self._standing(key, there, filed.fingerprint, filed.sha256, overwrite=overwrite)
-        if standing is Standing.NOT_OURS:
-            raise OutputNotOurs(key, reserved=self._reserved(key))
-        if standing is Standing.OURS_SAME:
-            return Published(key=key, how="kept")
-        replaced = there.metadata[_SHA256] if there is not None and standing is Standing.OURS_OTHER else ""
         metadata = replace(filed, job=job).metadata() | {_KEY: _named(key)}
         del metadata[_BATCH]
+        replaced, torn = "", ""
         for _ in range(_TRIES):
-            source = self._source(filed)
-            self._bucket.copy(source, key, content_type=media_type(filed.format), metadata=metadata)
+            there = self._bucket.head(key)
+            standing = self._standing(key, there, filed.fingerprint, filed.sha256, overwrite=overwrite)
+            if standing is Standing.NOT_OURS and (there is None or there.etag != torn):
+                raise OutputNotOurs(key, reserved=self._reserved(key))
+            if standing is Standing.OURS_SAME:
+                return Published(key=key, how="kept")
+            if there is not None and standing is Standing.OURS_OTHER:
+                replaced = there.metadata[_SHA256]
+            try:
+                self._copy(self._source(filed), key, filed.format, metadata, there)
+            except PreconditionFailed:  # somebody wrote there since we looked, or our own first try did
+                continue
             after = self._bucket.head(key)
             if after is None:
                 continue
@@ -223,7 +226,21 @@ class Results:
                 return Published(key=key, replaced_sha256=replaced, how="copied")
             if not ours and not overwrite:
                 raise OutputNotOurs(key)  # somebody wrote there since
+            torn = after.etag
         raise Unavailable(f"{key} is not what was copied there, {_TRIES} times in a row")
+
+    def _copy(self, source: str, key: str, kind: Format, metadata: dict[str, str], there: Head | None) -> None:
+        """Copy to an output key that holds `there`, and only then wherever the store keeps such a condition."""
+        known = there is None or there.etag
+        conditional = known and self._conditions.copies()
+        self._bucket.copy(
+            source,
+            key,
+            content_type=media_type(kind),
+            metadata=metadata,
+            if_absent=bool(conditional and there is None),
+            if_match=there.etag if conditional and there is not None else "",
+        )
 
     def _known(self, keys: list[str], fingerprint: str) -> Iterator[tuple[Head, Filed | None]]:
         """Yield what lies at the keys, with None for what is no result."""
@@ -297,26 +314,6 @@ class Results:
             metadata=filed.metadata(),
             if_absent=if_absent,
         )
-
-    def _conditional(self) -> bool:
-        """Return whether the store keeps conditional PUTs; it is tried once a process, on an object of its own."""
-        with self._lock:
-            if self._keeps_conditions is None:
-                self._keeps_conditions = self._try_conditions()
-            return self._keeps_conditions
-
-    def _try_conditions(self) -> bool:
-        key = f"{self._layout.prefix}probe/if-none-match"
-        note = b"Retouch wrote this to learn whether the store keeps conditional PUTs. It may be deleted.\n"
-        for _ in range(2):  # the second PUT meets the first one's object, if not the first an older one
-            try:
-                self._bucket.put(key, note, content_type="text/plain", if_absent=True)
-            except PreconditionFailed:
-                return True
-            except Refused:  # the header, or every write? A plain PUT tells, by its own error
-                self._bucket.put(key, note, content_type="text/plain")
-                return False
-        return False
 
     def _holds(self, key: str, filed: Filed) -> bool:
         head = self._bucket.head(key)

@@ -55,9 +55,20 @@ class Bucket(Protocol):
         """Write an object into a file, without holding it in memory."""
 
     def copy(
-        self, source: str, target: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None
+        self,
+        source: str,
+        target: str,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str = "",
     ) -> None:
-        """Copy an object within the bucket; with `metadata` the copy's metadata is replaced."""
+        """Copy an object within the bucket; with `metadata` the copy's metadata is replaced.
+
+        `PreconditionFailed` where something lies at the target with `if_absent`, or anything else than the object of
+        the ETag `if_match`. Not every store keeps these conditions, nor says so.
+        """
 
     def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
         """Yield what lies under a prefix, in the order of keys."""

@@ -242,9 +242,19 @@ class S3Bucket:
             part.unlink(missing_ok=True)
 
     def copy(
-        self, source: str, target: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None
+        self,
+        source: str,
+        target: str,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str = "",
     ) -> None:
-        """Copy an object within the bucket; what is not given is the source's. Both keys may be the same."""
+        """Copy an object within the bucket; what is not given is the source's. Both keys may be the same.
+
+        A repeat after a lost answer can meet this very call's own copy, as with `put`.
+        """
         changes: dict[str, Any] = {}
         if metadata is not None or content_type:
             if metadata is None or not content_type:  # S3 replaces both or neither
@@ -258,6 +268,10 @@ class S3Bucket:
                 "Metadata": _encoded(metadata),
                 "ContentType": content_type,
             }
+        if if_absent:
+            changes["IfNoneMatch"] = "*"
+        if if_match:
+            changes["IfMatch"] = f'"{if_match}"'
         with _asking(_COPY, _uri(self._name, target), absent=_uri(self._name, source)):
             self._client.copy_object(
                 Bucket=self._name, Key=target, CopySource={"Bucket": self._name, "Key": source}, **changes
@@ -319,7 +333,7 @@ def _meaning(error: boto.ClientError, deed: _Deed, where: str, absent: str) -> S
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if status == 412 or code in ("PreconditionFailed", "ConditionalRequestConflict"):
-        return PreconditionFailed(f"{where}: something lies there already")
+        return PreconditionFailed(f"{where}: something else lies there already")
     if code in _NOBODY:
         return BadCredentials(f"{where} cannot {deed.verb}: {_REMEDIES[code]}")
     if code in _REMEDIES:

@@ -142,6 +142,37 @@ def test_of_many_conditional_puts_at_once_exactly_one_wins(bucket: Bucket, folde
     assert [str(number).encode() for number in won] == [bucket.get(folder + "a")]
 
 
+def test_a_conditional_copy_keeps_what_lies_there(bucket: Bucket, folder: str) -> None:
+    bucket.put(folder + "a", b"mine")
+    bucket.copy(folder + "a", folder + "b", if_absent=True)
+    bucket.put(folder + "b", b"theirs")
+
+    with pytest.raises(PreconditionFailed):
+        bucket.copy(folder + "a", folder + "b", if_absent=True)
+
+    assert bucket.get(folder + "b") == b"theirs"
+
+
+def test_a_copy_replaces_the_object_that_was_looked_at_and_no_other(bucket: Bucket, folder: str) -> None:
+    bucket.put(folder + "a", b"mine")
+    bucket.put(folder + "b", b"old")
+    looked_at = bucket.head(folder + "b")
+    assert looked_at is not None
+
+    bucket.put(folder + "b", b"theirs")
+    with pytest.raises(PreconditionFailed):
+        bucket.copy(folder + "a", folder + "b", if_match=looked_at.etag)
+    with pytest.raises(PreconditionFailed):
+        bucket.copy(folder + "a", folder + "none", if_match=looked_at.etag)
+    kept = bucket.get(folder + "b")
+    now = bucket.head(folder + "b")
+    assert now is not None
+    bucket.copy(folder + "a", folder + "b", if_match=now.etag)
+
+    assert kept == b"theirs"
+    assert bucket.get(folder + "b") == b"mine"
+
+
 def test_a_plain_copy_takes_metadata_and_type_along(bucket: Bucket, folder: str) -> None:
     bucket.put(folder + "a", b"x", content_type="image/webp", metadata={"one": "ü"})
 

@@ -498,6 +498,58 @@ def test_somebody_who_writes_right_after_the_copy_is_not_overwritten(layout: Lay
     assert bucket.get("a.png") == b"theirs"
 
 
+class Beaten(FakeBucket):
+    """Somebody writes to `a.png` after we have looked and before our copy comes."""
+
+    wrote = 0
+
+    def copy(self, source: str, target: str, **changes: Any) -> None:
+        if target == "a.png" and self.wrote < 1:
+            self.wrote += 1
+            self.lay(target, b"theirs")
+        super().copy(source, target, **changes)
+
+
+@pytest.mark.parametrize("there", ["nothing", "ours"])
+def test_somebody_who_writes_between_our_look_and_our_copy_is_not_overwritten(layout: Layout, there: str) -> None:
+    bucket = Beaten(conditional="kept")
+    results = Results(bucket, layout)
+    if there == "ours":
+        bucket.wrote = 1
+        results.publish(file(results, picture(2), fingerprint=OTHER_FP), "a.png", job="b1.0")
+        bucket.wrote = 0
+
+    with pytest.raises(OutputNotOurs):
+        results.publish(file(results, picture(1)), "a.png", job="b1.1")
+
+    assert bucket.get("a.png") == b"theirs"
+
+
+def test_with_overwrite_somebody_who_writes_in_between_is_overwritten(layout: Layout) -> None:
+    bucket = Beaten(conditional="kept")
+    results = Results(bucket, layout)
+
+    published = results.publish(file(results, picture(1)), "a.png", job="b1.0", overwrite=True)
+
+    assert (published.how, bucket.get("a.png")) == ("copied", picture(1))
+
+
+def test_an_answer_to_a_copy_that_was_lost_is_no_somebody_else(layout: Layout) -> None:
+    class Lost(FakeBucket):
+        def copy(self, source: str, target: str, **changes: Any) -> None:
+            super().copy(source, target, **changes)
+            if target == "a.png":
+                super().copy(source, target, **changes)  # as the client does by itself
+
+    bucket = Lost()
+    results = Results(bucket, layout)
+
+    published = results.publish(file(results, picture(1)), "a.png", job="b1.0")
+
+    assert published.key == "a.png"
+    assert bucket.get("a.png") == picture(1)
+
+
 def test_a_copy_that_comes_out_short_is_made_again_and_at_last_not_believed(layout: Layout) -> None:
     class Short(FakeBucket):
         def copy(self, source: str, target: str, **changes: Any) -> None:
