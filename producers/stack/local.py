@@ -22,7 +22,7 @@ from producers.stack.files import private_folder
 from producers.stack.identity import Identity, load_identity, save_identity
 from producers.stack.lock import is_locked, try_lock
 from producers.stack.part import Part
-from producers.stack.parts import worker_part
+from producers.stack.parts import intake_parts, worker_part
 from producers.stack.ports import are_free, choose_ports
 from producers.stack.record import FILE, Record, Running, environment_of, with_sections
 from producers.stack.servers import SPANS, server_parts, server_sections
@@ -57,6 +57,7 @@ class LocalStack:
         self, settings: Settings, wanted: Wanted, *, simulator_args: Sequence[str] = (), notify: Notify
     ) -> None:
         self.settings = settings
+        self._given = settings
         self.owner = False
         self.simulated = wanted.simulator
         self._data_dir = settings.data_dir.absolute()
@@ -68,6 +69,7 @@ class LocalStack:
         self._record_lock = threading.Lock()
         self._parts: list[Part] = []
         self._workers = 0
+        self._intake: list[Part] = []
         self._failure: str | None = None
         self._closing = threading.Event()
         self._heir: threading.Thread | None = None
@@ -91,9 +93,11 @@ class LocalStack:
         """
         stack = cls(settings, wanted, simulator_args=simulator_args, notify=notify)
         try:
-            others = stack._enter() if wanted.servers else 0
-            for _ in range(wanted.workers - others):
+            others = stack._enter() if wanted.servers else None
+            for _ in range(wanted.workers - (others.workers if others else 0)):
                 stack.add_worker()
+            if wanted.intake and not (others and others.intake):
+                stack.add_intake()
         except BaseException:
             stack.close()
             raise
@@ -109,10 +113,13 @@ class LocalStack:
 
     def worker_env(self) -> dict[str, str]:
         """Return the whole environment of a worker that belongs to this stack."""
-        env = environment_of(self.settings)
-        if self._wanted.storage:  # an AWS_PROFILE that is meant for another store would only disturb
-            env = {name: value for name, value in env.items() if not name.startswith("AWS_")}
-        return env
+        return self._without_other_store(environment_of(self.settings))
+
+    def _without_other_store(self, env: dict[str, str]) -> dict[str, str]:
+        """Leave out an AWS_PROFILE that is meant for another store than the embedded one."""
+        if not self._wanted.storage:
+            return env
+        return {name: value for name, value in env.items() if not name.startswith("AWS_")}
 
     def add_worker(self) -> None:
         """Start one more worker; it is this process's own, whoever runs the servers.
@@ -124,6 +131,28 @@ class LocalStack:
         name = f"worker-{self._workers}" if self.owner else f"worker-{os.getpid()}-{self._workers}"
         drain_s = self.settings.worker.drain_s
         self._start([worker_part(self._data_dir, name=name, env=self.worker_env(), drain_s=drain_s)])
+
+    def add_intake(self) -> None:
+        """Start a beat and an intake of this process's own; more of them elsewhere do no harm.
+
+        Raises:
+            StackError: they cannot be started.
+        """
+        env = environment_of(self._given.model_copy(update={"heartbeat_file": None}))
+        for name in ("RETOUCH_API__KEYS", "RETOUCH_API__KEYS_FILE"):  # whoever only plans needs none
+            env.pop(name, None)
+        suffix = "" if self.owner else f"-{os.getpid()}"
+        self._intake = intake_parts(self._data_dir, suffix=suffix, env=self._without_other_store(env))
+        self._start(self._intake)
+
+    @property
+    def has_intake(self) -> bool:
+        """Whether a beat and an intake are this process's own."""
+        return bool(self._intake)
+
+    def stop_intake(self) -> None:
+        """Stop this process's beat and intake, where it has any: they open nothing more."""
+        self._supervisor.stop([part.name for part in self._intake])
 
     def alive(self) -> bool:
         """Return whether every part of this process's runs or is being started again; `failure` says why not."""
@@ -151,8 +180,8 @@ class LocalStack:
                 os.close(self._lock)  # last: whoever gets it finds the ports free
                 self._lock = None
 
-    def _enter(self) -> int:
-        """Own the stack or join it; return how many workers run in it already."""
+    def _enter(self) -> Record | None:
+        """Own the stack, or join it and return what it says of itself."""
         private_folder(self._data_dir)
         deadline = time.monotonic() + JOIN_WITHIN_S
         told = False
@@ -161,11 +190,11 @@ class LocalStack:
             if self._lock is not None:
                 self.owner = True
                 self._start_servers()
-                return 0
+                return None
             record = Record.read(self._data_dir)
             if record is not None and record.state == "ready":
                 self._join(record)
-                return record.workers
+                return record
             if time.monotonic() > deadline:
                 raise StackError(
                     f"another command holds the local stack in {self._data_dir} but it did not become ready within "
@@ -188,7 +217,7 @@ class LocalStack:
         self._heir.start()
 
     def _wait_to_inherit(self) -> None:
-        """Take over when the owner has ended: the servers, and the workers that were the owner's."""
+        """Take over when the owner has ended: the servers, and what was the owner's beside them."""
         while not self._closing.wait(_HEIR_LOOK_S):
             self._lock = try_lock(self._data_dir)
             if self._lock is not None:
@@ -200,6 +229,8 @@ class LocalStack:
             self._start_servers(inherited=True)
             while self._workers < self._wanted.workers:
                 self.add_worker()
+            if self._wanted.intake and not self._intake:
+                self.add_intake()
         except (StackError, OSError) as error:
             if not self._closing.is_set():
                 self._failure = f"the command that ran the local stack has ended, and {error}"
@@ -229,6 +260,7 @@ class LocalStack:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             servers=tuple(sorted(self._wanted.servers)),
             workers=self._wanted.workers,
+            intake=self._wanted.intake,
         )
         self._publish(starting)
         arguments = self._simulator_args

@@ -25,6 +25,7 @@ from producers.stack.ports import HOST
 
 SIMULATOR_COMMAND = (sys.executable, "-P", "-m", "simulator")
 WORKER_COMMAND = (sys.executable, "-P", "-m", "workers")
+COMMAND = (sys.executable, "-P", "-m", "producers.cli")
 """-P: a folder named `config` or `jobs` beside the user is not ours."""
 _READ_S = 2.0
 
@@ -126,6 +127,27 @@ def worker_part(data_dir: Path, *, name: str, env: Mapping[str, str], drain_s: f
         ready_within_s=10,
         stop_within_s=drain_s + 10,
     )
+
+
+def intake_parts(data_dir: Path, *, suffix: str, env: Mapping[str, str]) -> list[Part]:
+    """Return a beat and an intake; they join the stack as any command does, and need no key of the API.
+
+    `env` holds the settings that the command itself was given. Each counts as ready once it is started.
+    """
+    folder = private_folder(data_dir / "intake")
+    return [
+        Part(
+            name=f"{name}{suffix}",
+            argv=(*COMMAND, name),
+            env=env,
+            folder=folder,
+            log=log_of(data_dir, f"{name}{suffix}"),
+            ready=lambda: True,
+            ready_within_s=10,
+            stop_within_s=15,  # a plan that is cut off here is begun anew by the next intake
+        )
+        for name in ("intake", "beat")
+    ]
 
 
 def _answers(origin: str, path: str) -> bool:

@@ -47,6 +47,8 @@ class Record:
     servers: tuple[str, ...]
     workers: int
     """How many workers the owner runs, or is about to start."""
+    intake: bool = False
+    """Whether the owner runs a beat and an intake, or is about to start them."""
     parts: Sequence[Running] = ()
     settings: Mapping[str, Section] = field(default_factory=dict, repr=False)
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ class _Child:
     quick_deaths: int = 0
     restart_at: float | None = None
     given_up: bool = False
+    stopped: bool = False
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -111,6 +112,14 @@ class Supervisor:
             if waiting:
                 time.sleep(_LOOK_S)
 
+    def stop(self, names: Collection[str]) -> None:
+        """Stop the parts of these names for good, while the others run on."""
+        with self._lock:
+            chosen = [child for child in self._children() if child.part.name in names]
+            for child in chosen:
+                child.stopped = True
+        _stop(chosen)
+
     def close(self) -> None:
         """Stop everything: SIGTERM, a bounded wait, SIGKILL; the latest group first. May be called twice.
 
@@ -155,7 +164,7 @@ class Supervisor:
             self._spawn(request)
 
     def _look_after(self, child: _Child) -> None:
-        if not child.attended or child.given_up or self._closing or child.running():
+        if not child.attended or child.given_up or child.stopped or self._closing or child.running():
             return
         now = time.monotonic()
         if child.restart_at is None:
@@ -177,7 +186,7 @@ class Supervisor:
     def _spawn(self, child: _Child) -> None:
         """Start a child; only ever called by the attending thread."""
         with self._lock:
-            if self._closing:
+            if self._closing or child.stopped:
                 child.spawned.set()
                 return
             child.restart_at = None

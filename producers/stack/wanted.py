@@ -13,12 +13,13 @@ from config.settings import Settings, SettingsError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The parts to run here: three servers, and a number of workers."""
+    """The parts to run here: three servers, a number of workers, and with `intake` a beat and an intake."""
 
     redis: bool
     storage: bool
     simulator: bool
     workers: int
+    intake: bool = False
 
     @property
     def servers(self) -> frozenset[str]:

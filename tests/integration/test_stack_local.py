@@ -209,6 +209,54 @@ def test_a_joined_command_adds_the_workers_that_are_missing(tmp_path: Path, monk
         assert list(second.pids()) == [f"worker-{os.getpid()}-1"]
 
 
+def test_a_beat_and_an_intake_are_added_by_whoever_wants_them_and_inherited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "COMMAND", SLEEPER)
+    settings = settings_in(tmp_path)
+    wanted = replace(REDIS, intake=True)
+    first = LocalStack.open(settings, wanted)
+    with closing(first), LocalStack.open(settings, wanted) as second:
+        assert {"intake", "beat"} < first.pids().keys()
+        assert second.pids() == {}
+
+        first.close()
+
+        wait_until(lambda: second.pids().keys() == {"redis", "intake", "beat"}, what="what was the other's")
+
+
+def test_a_beat_and_an_intake_get_no_key_of_the_api_and_find_the_stack_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(600)"
+    monkeypatch.setattr(parts, "COMMAND", (sys.executable, "-c", script))
+    settings = settings_in(tmp_path, api={"keys": "a-real-key"}, heartbeat_file=tmp_path / "heart")
+    log = settings.data_dir / "logs" / "beat.log"
+
+    with LocalStack.open(settings, replace(REDIS, intake=True)):
+        wait_until(lambda: log.read_text().endswith("\n"), what="the beat")
+
+    env = json.loads(log.read_text())
+    assert env["RETOUCH_DATA_DIR"] == str(settings.data_dir.absolute())
+    assert "a-real-key" not in log.read_text()
+    assert {"RETOUCH_REDIS__URL", "RETOUCH_S3__BUCKET", "RETOUCH_HEARTBEAT_FILE"}.isdisjoint(env)
+
+
+def test_what_is_stopped_early_stays_stopped_while_the_rest_runs_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "COMMAND", SLEEPER)
+    said: list[str] = []
+    with LocalStack.open(settings_in(tmp_path), replace(REDIS, intake=True), notify=said.append) as stack:
+        stack.stop_intake()
+
+        os.kill(stack.pids()["redis"], signal.SIGKILL)
+        wait_until(lambda: bool(said), what="a new Redis, by which time others would have been looked after too")
+
+        assert stack.pids().keys() == {"redis"}
+        assert said == ["redis was killed by signal 9 by itself and was started again"]
+
+
 def test_workers_beside_a_redis_of_ones_own_need_no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "WORKER_COMMAND", SLEEPER)
     settings = settings_in(tmp_path, redis={"url": "redis://redis.internal/0"}, s3={"bucket": "b"})
