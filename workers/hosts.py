@@ -6,33 +6,21 @@ parsers that read one URL differently are how such rules are usually got around.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 import httpx
 
+from jobs.addresses import literal_address, plain_host, refused_address
+
 Code = Literal["url_refused", "url_not_found", "url_forbidden", "url_unreachable", "url_too_large", "url_redirects"]
 PORTS = {"https": 443, "http": 80}
-_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _KEYED = re.compile(r"api([.-][a-z0-9.-]+)?\.bfl\.ai|gateway\.bfl\.ai")
 _BLOB = re.compile(r"bfldelivery[a-z0-9]*\.blob\.core\.windows\.net")
 """Seen: bfldeliveryprodeu4. Anybody could register such a name, so it is good for a download and nothing more."""
 _DELIVERY = re.compile(rf"delivery[a-z0-9.-]*\.bfl\.ai|{_BLOB.pattern}")
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_NEVER = (
-    (ipaddress.IPv4Network("192.88.99.0/24"), "a relay address"),
-    (ipaddress.IPv4Network("168.63.129.16/32"), "a cloud's own service address"),
-    (ipaddress.IPv4Network("192.0.0.0/24"), "a protocol address"),
-    (ipaddress.IPv6Network("3fff::/20"), "a documentation address"),
-)
 
 
 class FetchError(Exception):
@@ -94,59 +82,6 @@ def check_url(url: str, trusted: Sequence[str] = ()) -> Target:
     return replace(target, trusted=trusts)
 
 
-def refused_address(address: str | IPv4Address | IPv6Address) -> str | None:
-    """Return why an address may not be connected to (`a loopback address`), None where it may.
-
-    An IPv6 address that carries an IPv4 one (mapped, NAT64, 6to4, Teredo, compatible) is judged by that one too,
-    since Python's `is_global` says yes to NAT64 of 169.254.169.254, to fec0::1, to 224.0.0.1 and to ::7f00:1.
-    """
-    try:
-        ip = ipaddress.ip_address(address) if isinstance(address, str) else address
-    except ValueError:
-        return "no address"
-    if isinstance(ip, IPv6Address):
-        for inner in _carried(ip):
-            if (why := refused_address(inner)) is not None:
-                return why
-        if ip in _MAPPED or ip in _NAT64:
-            return None
-        if ip not in _GLOBAL_UNICAST:
-            return _named(ip)
-    for network, why in _NEVER:
-        if ip in network:
-            return why
-    return None if ip.is_global and not ip.is_multicast else _named(ip)
-
-
-def _carried(ip: IPv6Address) -> tuple[IPv4Address, ...]:
-    low = IPv4Address(int(ip) & 0xFFFF_FFFF)
-    if ip in _MAPPED or ip in _NAT64:
-        return (low,)
-    if ip in _COMPATIBLE and int(low) > 1:  # :: and ::1 are not carriers
-        return (low,)
-    if ip.sixtofour is not None:
-        return (ip.sixtofour,)
-    return ip.teredo or ()
-
-
-def _named(ip: IPv4Address | IPv6Address) -> str:
-    if ip.is_loopback:
-        return "a loopback address"
-    if ip.is_link_local:
-        return "a link-local address"
-    if ip.is_multicast:
-        return "a multicast address"
-    return "a private or reserved address"
-
-
-def literal_address(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that a host is written as, None where it is a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
 def _parsed(url: str) -> Target:
     """Return the parts of an http or https URL; anything that two parsers could read differently is refused."""
     unreadable = FetchError("url_refused", "the URL cannot be read; write it as https://host/path")
@@ -164,11 +99,7 @@ def _parsed(url: str) -> Target:
     port = PORTS[parts.scheme] if parts.port is None else parts.port
     if authority is None or not 0 < port < 65536:
         raise unreadable
-    # `127.1`, `2130706433` and `0x7f.1` are addresses to a resolver and names to everybody else.
-    numeric = _NUMERIC.fullmatch(host.rpartition(".")[2])
-    if literal_address(host) is None and (len(host) > 253 or numeric or not _HOST.fullmatch(host)):
-        raise unreadable
-    if "%" in host:  # an IPv6 zone
+    if not plain_host(host):
         raise unreadable
     return Target(scheme=parts.scheme, host=host, port=port, path=path, trusted=False)
 

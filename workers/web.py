@@ -19,17 +19,16 @@ from typing import Any
 import httpcore
 import httpx
 
+from jobs.addresses import literal_address, refused_address
 from workers.hosts import (
     FetchError,
     Target,
     api_host_allowed,
     check_url,
     key_allowed,
-    literal_address,
-    refused_address,
 )
 
-__all__ = ["FetchError", "Target", "Web", "api_host_allowed", "check_url", "key_allowed", "refused_address", "resolve"]
+__all__ = ["FetchError", "Target", "Web", "api_host_allowed", "check_url", "key_allowed", "resolve"]
 
 MAX_BYTES = 20_000_000
 """The API takes inputs of up to 20 MB (docs)."""

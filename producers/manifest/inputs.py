@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from jobs.addresses import literal_address, plain_host, refused_address
 from jobs.pictures import PictureError, inspect
 from producers.manifest.nearby import Nearby
 from producers.manifest.problems import listed, shown
@@ -160,6 +161,10 @@ class Inputs:
             raise InputError("url_refused", f"{safe} is not https", "use https://")
         if port not in (None, 443) and not trusted:
             raise InputError("url_refused", f"{safe} is on port {port}", "only port 443 is fetched from")
+        if host.isascii() and not plain_host(host):  # what other alphabets mean, the worker works out
+            raise InputError("url_refused", f"{safe} has a host that can be read in two ways", "write its name")
+        if not trusted and literal_address(host) is not None and (why := refused_address(host)) is not None:
+            raise InputError("url_refused", f"{safe} leads to {why}", "give a public address, or upload the picture")
         return Input(text, unquote(parts.path.rpartition("/")[2]))
 
 

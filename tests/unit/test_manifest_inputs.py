@@ -25,7 +25,7 @@ def inputs(folder: Path, *, allow_local: bool = True) -> Inputs:
         folder=folder,
         allow_local=allow_local,
         buckets=frozenset({"shop"}),
-        trusted_hosts=frozenset({"pim.local", "localhost:8080"}),
+        trusted_hosts=frozenset({"pim.local", "localhost:8080", "127.0.0.1:8080"}),
     )
 
 
@@ -161,6 +161,14 @@ def test_a_web_address_is_taken_as_it_is(tmp_path: Path) -> None:
         "https://shop.example/a\n.jpg",
         "https://shop.example\\@evil.example/a.jpg",
         "http://localhost:8081/a.jpg",
+        "https://10.0.0.1/a.jpg",
+        "https://127.0.0.1/a.jpg",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://[fe80::1]/a.jpg",
+        "https://[fe80::1%25eth0]/a.jpg",
+        "https://[::ffff:192.168.0.1]/a.jpg",
+        "https://127.1/a.jpg",
+        "https://0x7f.1/a.jpg",
         "file:///etc/passwd",
         "FILE:/etc/passwd",
         "ftp://shop.example/a.jpg",
@@ -175,9 +183,21 @@ def test_an_address_that_is_not_fetched_is_refused(tmp_path: Path, url: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["http://pim.local/a.jpg", "http://localhost:8080/a.jpg", "https://pim.local:8443/a.jpg"]
+    "url",
+    [
+        "http://pim.local/a.jpg",
+        "http://localhost:8080/a.jpg",
+        "https://pim.local:8443/a.jpg",
+        "http://127.0.0.1:8080/a.jpg",
+    ],
 )
 def test_a_trusted_host_may_be_plain_http_and_on_any_port(tmp_path: Path, url: str) -> None:
+    assert inputs(tmp_path).find(url).uri == url
+
+
+def test_a_host_in_another_alphabet_is_left_to_the_worker(tmp_path: Path) -> None:
+    url = "https://bücher.example/a.jpg"
+
     assert inputs(tmp_path).find(url).uri == url
 
 

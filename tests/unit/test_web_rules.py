@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.web import FetchError, Web, api_host_allowed, check_url, key_allowed, refused_address
+from jobs.addresses import refused_address
+from workers.web import FetchError, Web, api_host_allowed, check_url, key_allowed
 
 HOSTILE = [
     # schemes
