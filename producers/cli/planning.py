@@ -78,7 +78,8 @@ def planned(
 
 def refused(made: Plan, found: dict[str, Any]) -> Stop:
     """Return why a manifest with bad rows starts nothing."""
-    message = f"{counted(made.invalid, 'row')} of {made.rows + made.invalid:,} cannot be used, so nothing was started."
+    bad, every = counted(made.invalid, "row"), made.rows + made.invalid
+    message = f"{shown(made.manifest)}: {bad} of {every:,} cannot be used, so nothing was started."
     return Stop("invalid_rows", message, f"{_where(made)} --skip-invalid leaves them out.".strip(), document=found)
 
 
@@ -105,10 +106,10 @@ def show_problems(made: Plan, voice: Voice) -> None:
     """Show the first bad rows, on stderr."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("line", justify="right")
-    for title in ("column", "what is wrong", "what would be right"):
+    for title in ("column", "code", "what is wrong", "what would be right"):
         table.add_column(title, overflow="fold")
     for problem in made.problems:
-        texts = (problem.column, problem.message, problem.remedy)
+        texts = (problem.column, problem.code, problem.message, problem.remedy)
         table.add_row(f"{problem.line:,}", *(Text(shown(text, 200)) for text in texts))
     voice.err.print(table)
     hidden = made.problem_count - len(made.problems)

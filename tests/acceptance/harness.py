@@ -149,6 +149,17 @@ class House:
         """Give a command and return how it ended."""
         return self.begin(*arguments, **more).ended()
 
+    def measured(self, *arguments: str | Path, **more: str) -> Said:
+        """Give a command and return how it ended, and what it took of memory."""
+        words = [str(argument) for argument in arguments]
+        return Command(words, self.env(**more), self.folder, measured=True).ended()
+
+    def records(self) -> tuple[Mapping[str, str], Mapping[str, bytes | None]]:
+        """Return everything in the bucket (key and ETag) and in Redis (key and value): what nothing may add to."""
+        with redis.Redis.from_url(self.servers.env["RETOUCH_REDIS__URL"]) as client:  # a dump is no text
+            held = {key.decode(): client.dump(key) for key in client.scan_iter(count=1000)}
+        return {head.key: head.etag for head in self.servers.bucket.keys("")}, held
+
     def exactly(self, arguments: Sequence[str], env: Mapping[str, str]) -> Said:
         """Give a command in this environment and no other, and return how it ended."""
         return Command(arguments, env, self.folder).ended()

@@ -11,9 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,6 +167,8 @@ class Said:
     code: int
     out: str
     err: str
+    memory: int = 0
+    """The most that it took, in bytes, where it was measured."""
 
     @property
     def document(self) -> Document:
@@ -174,12 +177,33 @@ class Said:
         return found
 
 
-class Command:
-    """`retouch …`, under way."""
+MEASURING = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(str(used.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Runs a program and writes down its memory. The kernel counts a child's memory from the fork on, so whoever measures
+must be small itself: as a child of pytest, every program would have taken what pytest does."""
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
+
+class Command:
+    """`retouch …`, under way. With `measured`, what it takes of memory is known at its end."""
+
+    def __init__(
+        self, arguments: Sequence[str], env: Mapping[str, str], folder: Path, *, measured: bool = False
+    ) -> None:
+        argv = [sys.executable, "-P", "-m", "producers.cli", *arguments]
+        self._memory = None
+        if measured:
+            handle, name = tempfile.mkstemp(prefix="memory-")
+            os.close(handle)
+            self._memory = Path(name)
+            argv = [sys.executable, "-I", "-S", "-c", MEASURING, name, *argv]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "producers.cli", *arguments],
+            argv,
             env=dict(env),
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -187,6 +211,15 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it stand still for as long as the block lasts."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def ended(self, within: float = START_S) -> Said:
         """Return how it ended."""
@@ -196,4 +229,11 @@ class Command:
             self._process.kill()
             self._process.communicate()
             raise
-        return Said(self._process.returncode, out, err)
+        return Said(self._process.returncode, out, err, self._taken())
+
+    def _taken(self) -> int:
+        if self._memory is None:
+            return 0
+        text = self._memory.read_text()
+        self._memory.unlink()
+        return int(text) << 10
