@@ -147,9 +147,23 @@ class WorkerSettings(_Part):
     )
 
 
+REFUSED_STATUSES = (400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
+"""HTTP statuses of a submission that prove that nothing was bought (and a 503 with the API's own body)."""
+
+
 class SubmitSettings(_Part):
+    refused_statuses: Annotated[tuple[int, ...], NoDecode] = REFUSED_STATUSES  # every other error may have been charged
     doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = None  # default none: 1 % of the estimate, within bounds
     doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0  # the least a doubt waits for its answer; default 30
+
+    _lists = field_validator("refused_statuses", mode="before")(_listed)
+
+    @field_validator("refused_statuses")
+    @classmethod
+    def _errors(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if odd := [status for status in value if not 400 <= status <= 599]:
+            raise ValueError(f"RETOUCH_SUBMIT__REFUSED_STATUSES: {odd[0]} is no HTTP error (400 to 599)")
+        return value
 
 
 class KeepSettings(_Part):

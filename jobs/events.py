@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.job import Failure, Job, Receipt, Result
+from jobs.job import IN_DOUBT, PROVED_UNCHARGED, Failure, Job, Receipt, Result, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +130,14 @@ class Doubted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resubmitted(Event):
-    """A doubt found no answer and is asked again, out of the allowance or because it is proved uncharged."""
+    """A doubt found no answer and is asked again: out of the allowance, because a person says so, or because it is
+    `proved` that it was never charged."""
+
+    proved: bool = False
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
-        failure = Failure(attempt=job.attempt, code="in_doubt", detail=job.detail, at=at)
+        code = PROVED_UNCHARGED if self.proved else IN_DOUBT
+        failure = Failure(attempt=job.attempt, code=code, detail=job.detail, at=at)
         return {
             "attempt": job.attempt + 1,
             "not_before": 0.0,
@@ -251,10 +255,12 @@ class Failed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(Event):
-    """The batch was cancelled before this job was submitted (or while the operator gave up a doubt)."""
+    """The batch was cancelled before this job was submitted, or a person gave up a doubt, which stays the reason."""
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
-        return {"reason": "cancelled", "detail": "", "held": False, **_ended(at)}
+        doubted = job.state is State.IN_DOUBT
+        known = {} if doubted else {"reason": "cancelled", "detail": ""}
+        return {**known, "held": False, **_ended(at)}
 
 
 def _settled(job: Job, reported: int | None, otherwise: str = "") -> Mapping[str, Any]:

@@ -36,6 +36,9 @@ FINAL = frozenset({State.STORED, State.UNCHANGED, State.MODERATED, State.FAILED,
 
 MADE_IT = frozenset({State.STORED, State.UNCHANGED})
 
+IN_DOUBT, PROVED_UNCHARGED = "in_doubt", "proved_uncharged"
+"""How an attempt that ended as a doubt is noted among the failures; none of the tries that count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 
 from jobs.events import AttemptFailed, Event, Failed
-from jobs.job import Job
+from jobs.job import IN_DOUBT, PROVED_UNCHARGED, Job
 
 ATTEMPTS = 3
 """So many tries that count, then the row has failed."""
@@ -38,7 +38,7 @@ def after_failure(
     jitter: Jitter = random.uniform,
 ) -> Event:
     """Return what a failed try that counts makes of a job: another attempt, or the end."""
-    tries = len([f for f in job.failures if f.code != "in_doubt"]) + 1
+    tries = len([f for f in job.failures if f.code not in (IN_DOUBT, PROVED_UNCHARGED)]) + 1
     if for_good or tries >= ATTEMPTS:
         return Failed(code=code, detail=detail, cost=cost)
     return AttemptFailed(code=code, detail=detail, wait=backoff(tries, jitter=jitter), cost=cost)

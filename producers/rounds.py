@@ -55,12 +55,13 @@ class NoRound(RetouchError):
 class Wish:
     """Which rows to run again: those with one of these reasons, and of one of these groups; empty means any.
 
-    Without `reasons`, rows to which asking again cannot help are left out. Rows in doubt always are: whether they
-    were paid for is not known.
+    Without `reasons`, rows to which asking again cannot help are left out. Rows in doubt are, unless they alone are
+    wanted (`in_doubt`): whether they were paid for is not known.
     """
 
     reasons: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+    in_doubt: bool = False
 
 
 @dataclass(slots=True)
@@ -96,8 +97,10 @@ def ended(batch: str, ledger: Ledger, *, sleep: Callable[[float], None] = time.s
         progress = found[1]
         over = progress.state in (BatchState.DONE, BatchState.CANCELLED)
         if over and progress.held and progress.finished_at:
-            message = f"{progress.held:,} rows of {batch} are in doubt, and their answer may still come."
-            remedy = f"`retouch download {batch} FOLDER` brings failed.csv, which can run as a batch of its own."
+            message = f"{progress.held:,} rows of {batch} are held in doubt: they may have been paid for."
+            remedy = (
+                f"`retouch retry {batch} --in-doubt` buys them again, `retouch cancel {batch} --in-doubt` does not."
+            )
             raise NoRound("in_doubt", message, remedy)
         if not over or waited >= CLOSING_S:
             remedy = f"`retouch status {batch} --watch` follows it to its end, `retouch cancel {batch}` ends it."
@@ -121,8 +124,12 @@ def choose(batch: str, wish: Wish, *, bucket: Bucket, layout: Layout) -> Choice:
         choice.reasons[reason] += 1
         if wish.reasons and reason not in wish.reasons:
             continue
-        if line["state"] == State.IN_DOUBT or reason == "in_doubt":
+        doubtful = line["state"] == State.IN_DOUBT or reason == "in_doubt"
+        if doubtful and not wish.in_doubt:
             choice.doubtful += 1
+        elif wish.in_doubt:
+            if doubtful:
+                choice.rows.add(line["row"])
         elif not wish.reasons and reason in REASONS and not REASONS[reason].retry:
             choice.hopeless[reason] += 1
         else:

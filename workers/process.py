@@ -116,6 +116,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             timeout_s=settings.api.timeout_s,
             connections=threads,
             now=ledger.now,
+            refused=settings.submit.refused_statuses,
         ),
         keys=KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now),
         inputs=Inputs(bucket, Web(trusted_hosts=trusted, max_bytes=LARGEST_INPUT), settings.s3.input_buckets),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from jobs.job import MADE_IT, Job, State
+from jobs.job import MADE_IT, PROVED_UNCHARGED, Job, State
 from jobs.outcome import outcome_line
 
 LEASE_S = 25.0
@@ -228,4 +228,5 @@ def _reasons(before: Job, after: Job) -> list[tuple[str, int, int]]:
 
 def _doubt_used(before: Job, after: Job) -> int:
     resubmitted = before.state is State.IN_DOUBT and after.state is State.QUEUED and after.attempt > before.attempt
-    return after.order.reserve if resubmitted else 0
+    exposed = resubmitted and after.failures[-1].code != PROVED_UNCHARGED
+    return after.order.reserve if exposed else 0

@@ -13,6 +13,7 @@ from jobs.models import MICROS_PER_USD
 from jobs.report.text import as_text
 from jobs.report.wording import dollars, moment, shown
 from producers.cli import options as o
+from producers.cli.doubting import give_held_up
 from producers.cli.house import House, looking_house, working_house
 from producers.cli.live import ended, panel, standing
 from producers.cli.running import stage, to_the_end
@@ -76,10 +77,16 @@ def resume(batch: o.BatchName, max_cost: o.MaxCost = None, json: o.Json = False,
         return _go_on(agreed, house, voice)
 
 
-def cancel(batch: o.BatchName, yes: o.Yes = False, json: o.Json = False, quiet: o.Quiet = False) -> int:
+def cancel(
+    batch: o.BatchName, in_doubt: o.InDoubt = False, yes: o.Yes = False, json: o.Json = False, quiet: o.Quiet = False
+) -> int:
     """End BATCH: nothing more is submitted; what is paid is fetched, and every other row ends as cancelled."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice) as house:
+        if in_doubt:
+            give_held_up(house.view.agreed(batch), house, voice, yes=yes)
+            _told(house.view.batch(batch), voice)
+            return OK
         agreed = _running(batch, house)
         if not yes:
             found = house.view.batch(batch)

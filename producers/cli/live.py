@@ -70,6 +70,8 @@ def needs(found: Document) -> list[str]:
             said.append(f"Paused: {reason.sentence} ({reason.acts}; `retouch resume {shown(found['batch'])}`)")
     if found["held"]:
         said.append(f"{counted(found['held'], 'row')} held in doubt: {REASONS['in_doubt'].sentence}")
+        decide = "`retouch retry {0} --in-doubt` buys them again, `retouch cancel {0} --in-doubt` gives them up"
+        said.append(decide.format(shown(found["batch"])))
     said += [
         f"{counted(each['rows'], 'row')} {each['code']}: {each['sentence']} ({each['acts']})"
         for each in found["reasons"]

@@ -152,3 +152,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.", rich_help
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_SAY)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_SAY)]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the batch to its end.", rich_help_panel=_SAY)]
+
+InDoubt = Annotated[
+    bool, typer.Option("--in-doubt", help="The rows that are held in doubt, and only these: they may have been paid.")
+]

@@ -7,15 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from jobs.batch import Batch
+from jobs.job import Job
 from jobs.models import MICROS_PER_USD
 from jobs.outcome import usd
 from jobs.reasons import ROW_REASONS
 from jobs.report.wording import counted, dollars, duration
 from producers.cli import options as o
 from producers.cli.batches import follow_or_tell
+from producers.cli.doubting import asked_to_buy_again
 from producers.cli.house import House, looking_house, working_house
 from producers.cli.live import SIMULATED
 from producers.cli.voice import OK, Stop, Voice
+from producers.doubts import held
 from producers.rounds import Choice, NoRound, Round, Wish, begin, choose, ended, planned_round, reasons_listed
 from producers.view import NO_WORKER
 
@@ -33,6 +36,7 @@ def retry(
     batch: o.BatchName,
     reason: Reasons = None,
     group: Groups = None,
+    in_doubt: o.InDoubt = False,
     max_cost: o.MaxCost = None,
     watch: o.Watch = False,
     yes: o.Yes = False,
@@ -47,7 +51,9 @@ def retry(
             "Another round costs money and there is no terminal to ask at.",
             "Give --yes to start it without being asked.",
         )
-    wish = Wish(reasons=frozenset(reason or ()), groups=frozenset(group or ()))
+    if in_doubt and reason:
+        raise Stop("usage", "--in-doubt is a reason of its own.", "Leave --reason out.")
+    wish = Wish(reasons=frozenset(reason or ()), groups=frozenset(group or ()), in_doubt=in_doubt)
     unknown = sorted(wish.reasons - set(ROW_REASONS))
     if unknown:
         raise Stop("usage", f"{unknown[0]!r} is no reason of a row.", f"Reasons are {', '.join(ROW_REASONS)}.")
@@ -68,6 +74,8 @@ def retry(
 def _retry(
     agreed: Batch, wish: Wish, max_cost: float | None, house: House, voice: Voice, *, yes: bool, watch: bool
 ) -> int:
+    if wish.in_doubt and (jobs := list(held(agreed.id, house.ledger))):
+        return _held_again(agreed, jobs, house, voice, yes=yes, watch=watch)
     try:
         ended(agreed.id, house.ledger)
         choice = choose(agreed.id, wish, bucket=house.bucket, layout=house.layout)
@@ -76,12 +84,20 @@ def _retry(
         began = _asked_and_begun(agreed, choice, max_cost, house, voice, yes=yes)
     except NoRound as error:
         raise Stop(error.code, str(error), error.remedy) from None
-    if began is None:
+    return OK if began is None else _followed(began, house, voice, watch=watch)
+
+
+def _held_again(agreed: Batch, jobs: list[Job], house: House, voice: Voice, *, yes: bool, watch: bool) -> int:
+    if not asked_to_buy_again(agreed, jobs, house, voice, yes=yes):
         return OK
+    return _followed(agreed, house, voice, watch=watch)
+
+
+def _followed(batch: Batch, house: House, voice: Voice, *, watch: bool) -> int:
     house.view.no_worker = NO_WORKER
     if house.runs_here and house.stack is not None:
         house.stack.add_worker()
-    return follow_or_tell(began, house, voice, watch=watch)
+    return follow_or_tell(batch, house, voice, watch=watch)
 
 
 def _asked_and_begun(
@@ -128,7 +144,8 @@ def _left_out(choice: Choice) -> list[str]:
         reasons = reasons_listed(choice.hopeless.most_common())
         found.append(f"Left out, because asking again does not help: {reasons}; --reason CODE takes them along.")
     if choice.doubtful:
-        found.append(f"Left out: {counted(choice.doubtful, 'row')} in doubt, which may have been paid for.")
+        rows = counted(choice.doubtful, "row")
+        found.append(f"Left out: {rows} in doubt, which may have been paid for; --in-doubt runs them again.")
     return found
 
 

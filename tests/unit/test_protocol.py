@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.settings import REFUSED_STATUSES
 from workers.api.protocol import (
     Accepted,
     KeyRefused,
@@ -29,9 +30,14 @@ from workers.api.protocol import (
 NOW = 1_800_000_000.0
 
 
-def submitted(status: int, body: object = None, headers: dict[str, str] | None = None) -> object:
+def submitted(
+    status: int,
+    body: object = None,
+    headers: dict[str, str] | None = None,
+    refused: tuple[int, ...] = REFUSED_STATUSES,
+) -> object:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return decipher_submit(status, headers or {}, raw, base_url="https://api.bfl.ai", at=NOW)
+    return decipher_submit(status, headers or {}, raw, base_url="https://api.bfl.ai", at=NOW, refused=refused)
 
 
 def polled(status: int, body: object = None, headers: dict[str, str] | None = None) -> object:
@@ -75,6 +81,18 @@ def test_a_key_that_is_refused_says_nothing_about_the_row(status: int) -> None:
 
 def test_a_malformed_key_comes_as_422_and_is_still_the_keys_fault() -> None:
     assert isinstance(submitted(422, {"detail": "Invalid API key format"}), KeyRefused)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 408, 409])
+def test_a_status_that_a_setting_calls_a_refusal_is_asked_again_for_nothing(status: int) -> None:
+    assert isinstance(submitted(status, {"error": "no"}, refused=(*REFUSED_STATUSES, status)), RefusedForNow)
+
+
+@pytest.mark.parametrize("status", [401, 404, 422, 429])
+def test_a_status_that_a_setting_takes_from_the_refusals_may_have_been_charged(status: int) -> None:
+    refused = tuple(each for each in REFUSED_STATUSES if each != status)
+
+    assert isinstance(submitted(status, {"detail": "no"}, refused=refused), Unknown)
 
 
 @pytest.mark.parametrize("status", [301, 307, 408, 409, 500, 502, 503, 504, 520, 201])

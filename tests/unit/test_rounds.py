@@ -123,6 +123,15 @@ def test_rows_in_doubt_are_never_chosen(bucket: FakeBucket) -> None:
     assert (found.rows, found.doubtful) == (set(), 2)
 
 
+def test_rows_in_doubt_are_chosen_where_they_alone_are_wanted(bucket: FakeBucket) -> None:
+    lines = [line(1, "in_doubt", "in_doubt"), line(2, "failed", "in_doubt"), line(3, "failed", "api_error")]
+    batch_in(bucket, [], lines)
+
+    found = choose("autumn", Wish(in_doubt=True), bucket=bucket, layout=LAYOUT)
+
+    assert found.rows == {1, 2}
+
+
 def test_a_group_narrows_the_choice(bucket: FakeBucket) -> None:
     batch_in(bucket, [], [line(1, group="chairs"), line(2, group="tables")])
 

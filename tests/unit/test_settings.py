@@ -44,6 +44,18 @@ def test_the_apis_own_variable_is_accepted_for_one_key(monkeypatch: pytest.Monke
     assert [key.get_secret_value() for key in settings.api.all_keys()] == [SECRET]
 
 
+def test_what_counts_as_a_refusal_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_SUBMIT__REFUSED_STATUSES="400, 429, 502")
+
+    assert settings.submit.refused_statuses == (400, 429, 502)
+
+
+@pytest.mark.parametrize("value", ["200", "302", "600", "no"])
+def test_only_an_http_error_can_be_a_refusal(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(SettingsError, match="REFUSED_STATUSES"):
+        with_variables(monkeypatch, RETOUCH_SUBMIT__REFUSED_STATUSES=value)
+
+
 def test_keys_of_a_file_are_read_a_line_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# rotated in May\n{SECRET}\n\nsecond\n{SECRET}\n")
 

@@ -7,7 +7,7 @@ a result's host; nothing raised from here carries a URL's query, which may be a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -15,6 +15,7 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
+from config.settings import REFUSED_STATUSES
 from workers.api import protocol
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
 from workers.hosts import api_host_allowed, key_allowed
@@ -68,8 +69,10 @@ class Api:
         timeout_s: float = 30.0,
         connections: int = 100,
         now: Callable[[], float] = time.time,
+        refused: Collection[int] = REFUSED_STATUSES,
     ) -> None:
         self._base_url = base_url
+        self._refused = frozenset(refused)
         self._trusted = tuple(trusted_hosts)
         self._now = now
         timeout = httpx.Timeout(timeout_s, connect=10.0)
@@ -123,7 +126,12 @@ class Api:
                 raise NotSent(_named(error)) from None
             return protocol.Unknown(detail=_named(error))
         answer = protocol.decipher_submit(
-            response.status_code, response.headers, response.content, base_url=self._base_url, at=self._now()
+            response.status_code,
+            response.headers,
+            response.content,
+            base_url=self._base_url,
+            at=self._now(),
+            refused=self._refused,
         )
         if isinstance(answer, protocol.Unknown) and not released:
             raise NotSent(answer.detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +28,9 @@ LONGEST_URL_LIFE_S = 3600.0
 
 LONGEST_WAIT_S = 300.0
 """A wish to wait is met up to here; a longer one is asked again after it."""
+
+_PASSING = frozenset({408, 409})
+"""Refusals that a setting may add, and that say nothing about the request."""
 
 _KEY_FORMAT = "Invalid API key format"
 
@@ -97,22 +100,41 @@ class Unknown:
 SubmitAnswer = Accepted | Throttled | KeyRefused | RefusedForGood | RefusedForNow | Unknown
 
 
-def decipher_submit(status: int, headers: Mapping[str, str], body: bytes, *, base_url: str, at: float) -> SubmitAnswer:
-    """Return what the answer to a submission means. `at` is epoch seconds, for a Retry-After given as a date."""
+def decipher_submit(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    base_url: str,
+    at: float,
+    refused: Collection[int],
+) -> SubmitAnswer:
+    """Return what the answer to a submission means.
+
+    Args:
+        status: HTTP status.
+        headers: of the answer.
+        body: of the answer.
+        base_url: the API's origin, to which a relative polling URL belongs.
+        at: epoch seconds, for a Retry-After given as a date.
+        refused: the statuses that are taken as proof that nothing was bought.
+    """
     data = _json(body)
     if 200 <= status < 300:
         receipt = _receipt(data, base_url)
         return Accepted(receipt=receipt) if receipt else Unknown(detail=f"HTTP {status} with an unreadable body")
     detail = _detail(data) or f"HTTP {status}"
+    if status == 503 and isinstance(data, dict) and "detail" in data:
+        return RefusedForNow(detail=detail)
+    if status not in refused:
+        return Unknown(detail=f"HTTP {status}")
     if status == 429:
         return Throttled(after=retry_after(headers, data, at))
     if status in (401, 402, 403) or (status == 422 and detail == _KEY_FORMAT):
         return KeyRefused(status=status, detail=detail)
-    if status in (400, 404, 405, 413, 415, 422):
-        return RefusedForGood(detail=detail)
-    if status == 503 and isinstance(data, dict) and "detail" in data:
+    if status >= 500 or status in _PASSING:
         return RefusedForNow(detail=detail)
-    return Unknown(detail=f"HTTP {status}")
+    return RefusedForGood(detail=detail)
 
 
 # -- answers to a poll

@@ -1,0 +1,69 @@
+"""What a person decides about rows that are held in doubt: they are bought again, or given up.
+
+Nobody knows whether a held edit was charged. Buying it again is counted as what could have been paid twice; giving
+it up as a row that did not make it. An answer that comes late has the last word in either case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from jobs.batch import Batch, BatchState
+from jobs.errors import Superseded
+from jobs.events import Cancelled, Event, Resubmitted
+from jobs.job import Job
+from jobs.ledger.port import Ledger
+from jobs.states import apply
+from producers.messages import Hints
+
+
+def held(batch: str, ledger: Ledger) -> Iterator[Job]:
+    """Yield the jobs of a batch that are held in doubt.
+
+    Raises:
+        LedgerError: the ledger cannot be reached.
+    """
+    for name in ledger.jobs_of(batch):
+        job = ledger.load(name)
+        if job is not None and job.held:
+            yield job
+
+
+def buy_again(batch: Batch, ledger: Ledger, hints: Hints) -> int:
+    """Queue every held job of a batch again and return how many; its ceiling rises by what they may cost.
+
+    A second call does nothing to the jobs of the first.
+
+    Raises:
+        LedgerError: the ledger cannot be reached; what it took before goes on.
+    """
+    ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.DONE,))
+    again = []
+    for job in held(batch.id, ledger):
+        found = ledger.batch(batch.id)
+        if found is None:
+            break
+        ledger.set_ceiling(batch.id, found[1].ceiling + job.order.reserve)
+        if _decided(job, Resubmitted(), ledger):
+            again.append(job.id)
+    hints.look(again)
+    return len(again)
+
+
+def give_up(batch: Batch, ledger: Ledger, hints: Hints) -> int:
+    """End every held job of a batch and return how many.
+
+    Raises:
+        LedgerError: the ledger cannot be reached; what it took before stands.
+    """
+    given_up = sum(_decided(job, Cancelled(), ledger) for job in held(batch.id, ledger))
+    hints.finish(batch.id)
+    return given_up
+
+
+def _decided(job: Job, event: Event, ledger: Ledger) -> bool:
+    with suppress(Superseded):  # its answer came
+        ledger.record(job, apply(job, event, ledger.now()))
+        return True
+    return False
