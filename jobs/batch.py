@@ -49,6 +49,8 @@ class Table:
     """The line before the header that tells Excel the delimiter (`sep=;`), as it stood there."""
     data_columns: tuple[str, ...] = ()
     """Columns that were said to be data whatever they look like; `failed.csv` leaves them out."""
+    several: bool = False
+    """A source profile may make several jobs of a row, so that results have lists in what they add."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Batch:
     fresh: bool = False
     skipped: int = 0
     """Invalid rows that were left out with --skip-invalid."""
+    idle: int = 0
+    """Lines beside the plan for rows that no job is made of (`IdleRow`); results have them too."""
     manifest: str = ""
     table: Table = field(default_factory=Table)
     round: int = 1

@@ -1,4 +1,4 @@
-"""An accepted row of a manifest, as it stands in the plan: one line of a chunk in the bucket.
+"""The rows of a plan, each one line of a chunk in the bucket: those that were accepted, and those that make no job.
 
 A row keeps the user's own cells as they were, because they travel to the results unchanged; a job does not.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from jobs.job import Order
 from jobs.request import Request
@@ -17,12 +17,22 @@ Cells = tuple[str, ...] | Mapping[str, Any]
 """The user's own row: the cells of a table's line in order, or a JSON object."""
 
 
+class Picture(NamedTuple):
+    """Where a job of a source profile has its picture from: a column of the user's row, and what it is there."""
+
+    column: str
+    role: str
+    position: str
+    image: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A row that passed every check.
 
-    `number` counts data rows from 1. `output` leaves `{ext}` open. `expected` and `at_most` are the price of one
-    submission in micro-dollars. `sizes` says what the plan knows of local files, so that a change is noticed:
+    `number` counts jobs from 1. `record` counts the manifest's own rows, blank ones included (0: it is the number); a
+    source profile makes several jobs of one. `output` leaves `{ext}` open. `expected` and `at_most` are the price of
+    one submission in micro-dollars. `sizes` says what the plan knows of local files, so that a change is noticed:
     (bytes, modification time in ns) for each `file://` input, by URI.
     """
 
@@ -36,6 +46,13 @@ class Row:
     at_most: int
     cells: Cells
     sizes: Mapping[str, tuple[int, int]]
+    record: int = 0
+    picture: Picture | None = None
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Where it stands in the manifest: rows ascend by this, those without a job (`IdleRow`) between the others."""
+        return self.record or self.number, self.number
 
     @property
     def local(self) -> bool:
@@ -69,18 +86,59 @@ class Row:
             "cells": self.cells,
             "sizes": self.sizes,
         }
+        if self.record:
+            data["record"] = self.record
+        if self.picture is not None:
+            data["picture"] = self.picture
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str) -> Self:
         """Return the row that `as_line` wrote."""
         data = json.loads(line)
-        cells = data["cells"]
+        picture = data.get("picture")
         return cls(
             **{
                 **data,
                 "request": Request.from_json(data["request"]),
-                "cells": tuple(cells) if isinstance(cells, list) else cells,
+                "cells": _cells(data["cells"]),
                 "sizes": {uri: (size, mtime) for uri, (size, mtime) in data["sizes"].items()},
+                "picture": Picture(*picture) if picture is not None else None,
             }
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleRow:
+    """A row of the manifest that no job is made of: it is blank, names no picture, or was left out.
+
+    It is kept beside the plan, because results are the user's whole table. `times` such rows follow each other. Of a
+    row that was left out, `number` is the job's that it would have been, and `reason` says why; both are empty where
+    there was nothing to edit.
+    """
+
+    record: int
+    cells: Cells
+    times: int = 1
+    number: int = 0
+    reason: str = ""
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Where it stands in the manifest, beside the rows that are jobs."""
+        return self.record, self.number
+
+    def as_line(self) -> str:
+        """Return the row as one line of JSON, without its line end; `from_line` reads it back."""
+        data = {name: getattr(self, name) for name in ("record", "cells", "times", "number", "reason")}
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """Return the row that `as_line` wrote."""
+        data = json.loads(line)
+        return cls(**{**data, "cells": _cells(data["cells"])})
+
+
+def _cells(cells: list[str] | dict[str, Any]) -> Cells:
+    return tuple(cells) if isinstance(cells, list) else cells

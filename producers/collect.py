@@ -25,7 +25,8 @@ from jobs.job import MADE_IT
 from jobs.report.build import OUTCOMES, PAGE, SUMMARY
 
 DOWNLOADS = 8
-REPORT_FILES = (PAGE, SUMMARY, OUTCOMES, "results.csv", "results.jsonl", "failed.csv", "failed.jsonl")
+TABLES = tuple(f"{name}.{form}" for name in ("results", "jobs", "failed") for form in ("csv", "jsonl"))
+REPORT_FILES = (PAGE, SUMMARY, OUTCOMES, *TABLES)
 _WAITING = 64
 _BLOCK = 1 << 20
 

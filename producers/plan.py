@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.batch import Table
 from jobs.models import Catalogue
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.manifest.checking import RowChecker
 from producers.manifest.columns import speaking
 from producers.manifest.listing import Objects, s3_place
@@ -63,6 +63,7 @@ def make_plan(
     *,
     errors_csv: Path,
     sink: Callable[[Row], object] | None = None,
+    aside: Callable[[IdleRow], object] = lambda _: None,
     on_progress: Callable[[int], None] | None = None,
     objects: Objects | None = None,
 ) -> Plan:
@@ -74,6 +75,7 @@ def make_plan(
         catalogue: the models, their limits and prices.
         errors_csv: where to write the problems; written only if there are any.
         sink: gets each accepted row, in order.
+        aside: gets each row that is none: blank, without a picture, or with something wrong; in order as well.
         on_progress: told the number of rows read so far, now and then.
         objects: lists what lies under (bucket, prefix); needed where the manifest is a prefix.
 
@@ -81,7 +83,7 @@ def make_plan(
         ManifestError: the manifest as a whole cannot be used; nothing was written then.
     """
     try:
-        return _make_plan(path, options, catalogue, errors_csv, sink, on_progress, objects)
+        return _make_plan(path, options, catalogue, errors_csv, sink, aside, on_progress, objects)
     except ManifestError as error:
         error.file = error.file or s3_place(path) or path.name
         raise
@@ -93,6 +95,7 @@ def _make_plan(
     catalogue: Catalogue,
     errors_csv: Path,
     sink: Callable[[Row], object] | None,
+    aside: Callable[[IdleRow], object],
     on_progress: Callable[[int], None] | None,
     objects: Objects | None,
 ) -> Plan:
@@ -116,6 +119,9 @@ def _make_plan(
     local = False
     with ErrorsFile(errors_csv) as errors:
         for raw in manifest.rows():
+            if isinstance(raw, IdleRow):
+                aside(raw)
+                continue
             found = [raw.problem] if isinstance(raw, BrokenRow) else checker.check(raw)
             if isinstance(found, Row):
                 accepted += 1
@@ -129,6 +135,9 @@ def _make_plan(
                 first.extend(found[: SHOWN_PROBLEMS - len(first)])
                 for problem in found:
                     errors.write(problem)
+                if raw.cells is not None:
+                    record = raw.record or raw.number
+                    aside(IdleRow(record=record, cells=raw.cells, number=raw.number, reason=found[0].code))
             if on_progress is not None and raw.number % _PROGRESS_ROWS == 0:
                 on_progress(raw.number)
         checker.finish()

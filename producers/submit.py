@@ -23,7 +23,7 @@ from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import StorageError
 from jobs.ledger.port import Ledger
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.messages import Hints
 
 PLANNED_MARK = "planned.json"
@@ -50,7 +50,7 @@ class PlanWriter:
     """Takes accepted rows and writes them as chunks; as a context manager it cleans up what was not kept.
 
     The size of the chunks is settled when the first one is full or the first local picture is seen, whichever
-    comes first; `close` has to be called before `groups`, `chunk_rows` and `local` are final.
+    comes first; `close` has to be called before `groups`, `chunk_rows`, `local` and `idle` are final.
 
     Raises:
         StorageError: from any method, when a chunk could not be written.
@@ -64,8 +64,10 @@ class PlanWriter:
         self.chunk_rows = 0
         self._bucket = bucket
         self._layout = layout
+        self.idle = 0
         self._waiting: dict[str, list[str]] = {}
         self._written: dict[str, int] = {}
+        self._aside: list[str] = []
         self._pool = ThreadPoolExecutor(UPLOADS, thread_name_prefix="plan")
         self._room = threading.Semaphore(_WAITING)
         self._uploads: list[Future[None]] = []
@@ -92,6 +94,13 @@ class PlanWriter:
         if len(self._waiting[row.limit_group]) >= (self.chunk_rows or ROWS_PER_CHUNK):
             self._write_full()
 
+    def set_aside(self, row: IdleRow) -> None:
+        """Take one row that no job is made of."""
+        self._aside.append(row.as_line())
+        self.idle += 1
+        if len(self._aside) >= ROWS_PER_CHUNK:
+            self._start_aside()
+
     def close(self) -> None:
         """Write what is left and wait until every chunk lies in the bucket."""
         self._write_full()
@@ -99,6 +108,8 @@ class PlanWriter:
             if lines:
                 self._start(group, lines)
         self._waiting.clear()
+        if self._aside:
+            self._start_aside()
         for upload in self._uploads:
             upload.result()
         self._uploads.clear()
@@ -120,13 +131,20 @@ class PlanWriter:
                 del lines[:size]
 
     def _start(self, group: str, lines: list[str]) -> None:
+        chunk = self._written.get(group, 0)
+        self._written[group] = chunk + 1
+        self._begin(self._layout.plan(self.batch, self.round, group, chunk), lines)
+
+    def _start_aside(self) -> None:
+        chunk = (self.idle - 1) // ROWS_PER_CHUNK
+        self._begin(self._layout.idle(self.batch, chunk), self._aside)
+        self._aside = []
+
+    def _begin(self, key: str, lines: list[str]) -> None:
         self._room.acquire()
         for upload in [u for u in self._uploads if u.done()]:
             self._uploads.remove(upload)
             upload.result()
-        chunk = self._written.get(group, 0)
-        self._written[group] = chunk + 1
-        key = self._layout.plan(self.batch, self.round, group, chunk)
         self._keys.append(key)
         self._uploads.append(self._pool.submit(self._upload, key, lines))
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import structlog
 
-from jobs.batch import Batch, BatchState, Progress, document
+from jobs.batch import ROWS_PER_CHUNK, Batch, BatchState, Progress, document
 from jobs.errors import LedgerError, NotFound, StorageError
 from jobs.job import State
 from jobs.pictures import PictureError, thumbnail
 from jobs.report.build import OUTCOMES, SUMMARY, build_report
 from jobs.report.joining import in_order
 from jobs.report.tables import failed_name
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from workers.desk import Desk
 from workers.flush import flush
 
@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 
 LOCK_S = 30.0
 
+_CHARSETS = {"cp1252": "windows-1252", "utf-8-sig": "utf-8", "utf-16-le": "utf-16", "utf-16-be": "utf-16"}
 _TYPES = {
-    ".csv": "text/csv; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
     ".jsonl": "application/x-ndjson",
@@ -83,14 +83,23 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
             _rows(first, progress, desk) if batch.round == 1 else _rows_of_all_rounds(first, desk),
             _outcomes(batch, folder, desk),
             folder,
+            idle=_idle(first, desk),
             pictures=lambda row, outcome: _thumbnails(row, outcome, desk),
             at=at,
         )
         for file in sorted(report.files, key=lambda name: name == SUMMARY):  # the summary last: it says `done`
-            kind = _TYPES.get(Path(file).suffix, "application/octet-stream")
+            kind = _type_of(file, batch.table.encoding)
             desk.bucket.put_file(desk.layout.batch(batch.id, file), folder / file, content_type=kind)
         if batch.round > 1 and failed_name(batch.table) not in report.files:  # an earlier round's
             desk.bucket.delete(desk.layout.batch(batch.id, failed_name(batch.table)))
+
+
+def _type_of(file: str, encoding: str) -> str:
+    """Return a report file's type; tables are written as the manifest was, which no reader can tell from the bytes."""
+    suffix = Path(file).suffix
+    if suffix == ".csv":
+        return f"text/csv; charset={_CHARSETS.get(encoding, encoding)}"
+    return _TYPES.get(suffix, "application/octet-stream")
 
 
 def _with_earlier_rounds(batch: Batch, told: dict[str, Any], desk: Desk) -> Batch:
@@ -135,6 +144,13 @@ def _rows_of_all_rounds(first: Batch, desk: Desk) -> Iterator[Row]:
             yield from (Row.from_line(line) for line in text.split("\n") if line)
 
     return in_order(of(group) for group in first.groups)
+
+
+def _idle(first: Batch, desk: Desk) -> Iterator[IdleRow]:
+    """Yield the rows of the manifest that no job was made of."""
+    for chunk in range(-(-first.idle // ROWS_PER_CHUNK)):
+        text = desk.bucket.get(desk.layout.idle(first.id, chunk)).decode("utf-8")
+        yield from (IdleRow.from_line(line) for line in text.split("\n") if line)
 
 
 def _outcomes(batch: Batch, folder: Path, desk: Desk) -> Iterator[Mapping[str, Any]]:

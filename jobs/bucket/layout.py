@@ -39,6 +39,10 @@ class Layout:
         """Return the key of a chunk whose local inputs have been staged."""
         return self.batch(batch, f"staged/{round_}/{group}/{chunk:06d}.jsonl")
 
+    def idle(self, batch: str, chunk: int) -> str:
+        """Return the key of a chunk of the manifest's rows that are no jobs."""
+        return self.batch(batch, f"idle/{chunk:06d}.jsonl")
+
     def before_round(self, batch: str, round_: int, name: str) -> str:
         """Return the key of what was known before a later round began: `first.json` (the batch as first agreed) and
         `summary.json` (what had come of it)."""

@@ -18,9 +18,10 @@ from jobs.report.html import write_page
 from jobs.report.joining import ROWS_PER_RANGE, cancelled, joined
 from jobs.report.lines import encodable, json_line
 from jobs.report.sheet import CARDS, ContactSheet, Pictures
+from jobs.report.single import Jobs, jobs_name
 from jobs.report.summary import Summary, summary
 from jobs.report.tables import Failed, Results, failed_name, results_name
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 
 OUTCOMES, PAGE, SUMMARY = "outcomes.jsonl", "report.html", "summary.json"
 
@@ -40,6 +41,7 @@ def build_report(
     outcomes: Iterable[Mapping[str, Any]],
     folder: Path,
     *,
+    idle: Iterable[IdleRow] = (),
     pictures: Pictures,
     at: float,
     cards: int = CARDS,
@@ -54,6 +56,7 @@ def build_report(
         rows: every row of the batch, ascending (`joining.in_order`).
         outcomes: every outcome line of every round, in any order, with doubles.
         folder: an existing folder; files of an earlier report in it are replaced.
+        idle: the manifest's rows that are no jobs, ascending.
         pictures: thumbnails of a row before and after; called for at most `cards` rows, after everything else is
             written. What it raises as RetouchError, OSError or ValueError counts as no picture.
         at: the time (epoch seconds) at which rows that were never fed were cancelled.
@@ -68,7 +71,8 @@ def build_report(
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(dir=folder, prefix=".scratch-")))
         lines = stack.enter_context((folder / OUTCOMES).open("w", encoding="utf-8", newline="\n"))
-        results = stack.enter_context(Results(folder, table))
+        results = stack.enter_context(Results(folder, table, idle))
+        jobs = stack.enter_context(Jobs(folder, table))
         failed = stack.enter_context(Failed(folder, table, scratch))
         for one in joined(
             rows,
@@ -79,11 +83,15 @@ def build_report(
         ):
             lines.write(json_line(one.outcome) + "\n")
             results.add(one)
+            jobs.add(one)
             failed.add(one)
             totals.add(one.outcome, earlier_usd=one.earlier_usd)
             sheet.offer(one)
         failing = failed.write()
-    files = (OUTCOMES, results_name(table), *([failed_name(table)] if failing else []), PAGE, SUMMARY)
+    tables = [results_name(table)]
+    tables += [jobs_name(table)] if table.several else []
+    tables += [failed_name(table)] if failing else []
+    files = (OUTCOMES, *tables, PAGE, SUMMARY)
     told = summary(document, totals, files=files)
     write_page(folder / PAGE, told, sheet.sections(pictures), cards=len(sheet.chosen))
     (folder / SUMMARY).write_text(encodable(told, indent=2) + "\n", encoding="utf-8")

@@ -1,5 +1,10 @@
 """Writes the user's rows back: `results.csv` with what became of each, `failed.csv` to run what is left.
 
+**One line for each row of the manifest**, in its order, those without a job among them: what was added taken away,
+`results.csv` is the user's table. Where a source profile makes several jobs of a row, added cells are lists in the
+order of its pictures, parted by bars; a bar or a backslash that is meant has a backslash before it. A line for each
+job is in `jobs.csv` (`jobs.report.single`).
+
 **Formulas.** A cell that begins with `=` can be run by a spreadsheet. The user's own cells still travel unchanged,
 cell for cell: they are the user's data, they were in the user's file before, and a results file whose cells differ
 cannot be joined to anything. Only the cells that Retouch adds to `results.csv` are guarded by an apostrophe, and of
@@ -12,7 +17,7 @@ under the same keys and fingerprints, run from any folder without a flag.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +29,9 @@ from jobs.job import MADE_IT
 from jobs.report.joining import Joined
 from jobs.report.lines import TableFile, guarded, json_line
 from jobs.request import Param
-from jobs.row import Row
+from jobs.row import Cells, IdleRow, Row
 
-STATUS, REASON = "retouch_status", "retouch_reason"
+STATUS, REASON, COST = "retouch_status", "retouch_reason", "retouch_cost_usd"
 ADDED = (
     STATUS,
     REASON,
@@ -34,9 +39,15 @@ ADDED = (
     "retouch_sha256",
     "retouch_width",
     "retouch_height",
-    "retouch_cost_usd",
+    COST,
 )
 """The columns that results have beside the user's own."""
+JOB_ID = "retouch_id"
+"""The first of them where a source profile made the jobs, and so their ids."""
+LEFT_OUT = "left_out"
+"""The status of a row that was left out; its reason is the code in `errors.csv`."""
+
+Told = dict[str, str | int | float | None]
 
 _ALIASES = {"input_image": "image"} | {f"input_image_{n + 1}": f"ref_{n}" for n in range(1, 8)}
 _PLANNED = frozenset({"id", "image", "prompt", "model", "output", "pass_urls", *_ALIASES.values()})
@@ -57,13 +68,25 @@ class Results:
     """`results.csv` or `results.jsonl`, written row by row, as a context manager.
 
     A column of the user's that has the name of an added one is replaced in its place: results can be run again.
+
+    Args:
+        folder: where the file is written.
+        table: how the manifest was written.
+        idle: the manifest's rows that are no jobs, ascending; read as far as the jobs have come.
     """
 
-    def __init__(self, folder: Path, table: Table) -> None:
+    def __init__(self, folder: Path, table: Table, idle: Iterable[IdleRow] = ()) -> None:
         self._lines = TableFile(folder / results_name(table), table)
         self._json = table.form == "jsonl"
+        self._several = table.several
         self._columns = table.columns
-        self._places = {name: _place(table.columns, name) for name in ADDED}
+        self._added = (JOB_ID, *ADDED) if table.several else ADDED
+        self._places = {name: _place(table.columns, name) for name in self._added}
+        self._idle = iter(idle)
+        self._next = next(self._idle, None)
+        self._row: tuple[int, Cells] | None = None
+        """The row of the manifest whose jobs are being taken: its record and its cells."""
+        self._told: list[Told] = []
         if not self._json:
             missing = [name for name, place in self._places.items() if place is None]
             self._lines.row([*table.columns, *missing])
@@ -74,23 +97,63 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lines.__exit__(kind, error, trace)
+        try:
+            if kind is None:
+                self._take_idle(None)
+                self._write()
+        finally:
+            self._lines.__exit__(kind, error, trace)
 
     def add(self, joined: Joined) -> None:
-        """Write one row."""
-        added = _added(joined)
-        if self._json:
-            self._lines.line(json_line({**_object(joined.row), **added}))
+        """Take a job, in the order of the manifest; its row is written when the next one begins."""
+        self._take_idle(joined.row.at)
+        self._take(joined.row.at[0], joined.row.cells, told(joined))
+
+    def _take_idle(self, before: tuple[int, int] | None) -> None:
+        while (row := self._next) is not None and (before is None or row.at < before):
+            self._next = next(self._idle, None)
+            left_out: Told | None = {STATUS: LEFT_OUT, REASON: row.reason} if row.reason else None
+            self._take(row.record, row.cells, left_out)
+            for _ in range(row.times - 1):
+                self._write()
+
+    def _take(self, record: int, cells: Cells, told: Told | None) -> None:
+        if self._row is not None and self._row[0] != record:
+            self._write()
+            self._told = []
+        self._row = record, cells
+        if told is not None:
+            self._told.append(told)
+
+    def _write(self) -> None:
+        if self._row is None:
             return
-        cells = _cells(joined.row, len(self._columns))
+        _, own = self._row
+        added = {name: self._one(name) for name in self._added}
+        if not isinstance(own, tuple):
+            self._lines.line(json_line({**own, **added}))
+            return
+        # What a row has too much stays at its end, so that what is added stands under its names.
+        width = len(self._columns)
+        cells = [*own, *[""] * (width - len(own))]
+        cells, more = cells[:width], cells[width:]
         for name, value in added.items():
-            text = _amount(value) if isinstance(value, float) else guarded("" if value is None else str(value))
+            text = guarded(as_cell(value))
             place = self._places[name]
             if place is None:
                 cells.append(text)
             else:
                 cells[place] = text
-        self._lines.row(cells)
+        self._lines.row([*cells, *more])
+
+    def _one(self, name: str) -> Any:
+        """Return what is added to the row under one name: a value, or a list where there may be several jobs."""
+        values = [one.get(name) for one in self._told]
+        if name == COST:
+            return round(sum(float(value or 0) for value in values), 6) if values else None
+        if not self._several:
+            return values[0] if values else None
+        return values if self._json else "|".join(_escaped(as_cell(value)) for value in values)
 
 
 class Failed:
@@ -222,16 +285,18 @@ def _place(columns: tuple[str, ...], name: str) -> int | None:
     return next((place for place, column in enumerate(columns) if canonical(column) == name), None)
 
 
-def _added(joined: Joined) -> dict[str, str | int | float | None]:
+def told(joined: Joined) -> Told:
+    """Return what results say of a job."""
     outcome = joined.outcome
     return {
+        JOB_ID: joined.row.id,
         STATUS: outcome["state"],
         REASON: outcome["reason"],
         "retouch_key": outcome["output"],
         "retouch_sha256": outcome["sha256"],
         "retouch_width": outcome["width"] or None,
         "retouch_height": outcome["height"] or None,
-        "retouch_cost_usd": joined.cost_usd,
+        COST: joined.cost_usd,
     }
 
 
@@ -255,9 +320,15 @@ def _text(value: Param) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _amount(dollars: float) -> str:
-    """Return dollars as a cell, to the micro-dollar and never with an exponent."""
-    return f"{dollars:.6f}".rstrip("0").rstrip(".")
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|") if "\\" in text or "|" in text else text
+
+
+def as_cell(value: str | int | float | None) -> str:
+    """Return a value of `told` as a cell: dollars to the micro-dollar and never with an exponent."""
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return "" if value is None else str(value)
 
 
 def _place_of(uri: str) -> str:

@@ -16,7 +16,7 @@ from jobs.bucket.port import Head
 from jobs.models import Catalogue
 from jobs.outcome import usd
 from jobs.report.wording import counted, dollars, duration, shown
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.cli import options as o
 from producers.cli.asked import Asked, taking_asked
 from producers.cli.house import settings_of
@@ -43,7 +43,13 @@ def plan(asked: Asked, json: o.Json = False, quiet: o.Quiet = False) -> int:
 
 
 def planned(
-    asked: Asked, settings: Settings, catalogue: Catalogue, voice: Voice, *, sink: Callable[[Row], None] | None = None
+    asked: Asked,
+    settings: Settings,
+    catalogue: Catalogue,
+    voice: Voice,
+    *,
+    sink: Callable[[Row], None] | None = None,
+    aside: Callable[[IdleRow], None] = lambda _: None,
 ) -> Plan:
     """Make the plan; bad rows are shown, and `errors.csv` is written beside the batch's results.
 
@@ -65,6 +71,7 @@ def planned(
             catalogue,
             errors_csv=errors_csv,
             sink=sink,
+            aside=aside,
             on_progress=on_progress,
             objects=_listing(settings),
         )

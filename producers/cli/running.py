@@ -88,7 +88,7 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
     if house.simulated:
         voice.note(SIMULATED)
     with PlanWriter(house.bucket, house.layout, id_) as writer:
-        made = planned(asked, house.settings, house.catalogue, voice, sink=writer.write)
+        made = planned(asked, house.settings, house.catalogue, voice, sink=writer.write, aside=writer.set_aside)
         if made.invalid and not asked.skip_invalid:
             raise refused(made, plan_document(made))
         if not voice.quiet:
@@ -234,6 +234,7 @@ def _agreed(id_: str, asked: Asked, made: Plan, writer: PlanWriter, house: House
         overwrite=asked.overwrite,
         fresh=asked.fresh,
         skipped=made.invalid,
+        idle=writer.idle,
         manifest=made.manifest,
         table=made.table,
     )

@@ -16,7 +16,7 @@ from threading import Event
 
 from jobs.batch import Batch, BatchState
 from jobs.errors import NotFound
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.intake.desk import Desk, Lost
 from producers.manifest.options import PlanOptions
 from producers.plan import Plan, make_plan
@@ -24,6 +24,8 @@ from producers.staging import Staging
 from producers.submit import PLANNED_MARK, PlanWriter
 
 ERRORS = "errors.csv"
+FAILED_OFTEN = "failed_often"
+"""Why a row of a schedule was left out that nothing is wrong with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ def write_plan(
             writer.write(row)
         else:
             left_out.append((row.expected, row.at_most))
+            record, number = row.at
+            writer.set_aside(IdleRow(record=record, cells=row.cells, number=number, reason=FAILED_OFTEN))
 
     left_out: list[tuple[int, int]] = []
 
@@ -95,6 +99,7 @@ def write_plan(
                 desk.catalogue,
                 errors_csv=Path(scratch) / ERRORS,
                 sink=take,
+                aside=writer.set_aside,
                 objects=desk.objects,
             )
             writer.close()
@@ -162,6 +167,7 @@ def _agreed(asked: Asked, made: Plan, writer: PlanWriter, desk: Desk) -> Batch:
         ceiling=made.ceiling,
         allowance=made.estimate.allowance,
         skipped=made.invalid,
+        idle=writer.idle,
         manifest=asked.source,
         table=made.table,
     )

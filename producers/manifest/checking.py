@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.models import Catalogue
 from jobs.request import Request
-from jobs.row import Row
+from jobs.row import Picture, Row
 from producers.manifest.asking import Asked, check_batch_wide, work_out
 from producers.manifest.columns import REFERENCES, made_meaning, understand
 from producers.manifest.damage import REMEDY, damaged_id, failed_formula
@@ -220,7 +220,15 @@ class RowChecker:
             at_most=price.at_most,
             cells=raw.cells,
             sizes={one.uri: one.stamp for one in inputs if one.stamp is not None},
+            record=raw.record,
+            picture=self._picture(raw),
         )
+
+    def _picture(self, raw: RawRow) -> Picture | None:
+        if not raw.mapped:
+            return None
+        made = dict(zip(self._made, raw.mapped, strict=True))
+        return Picture(made["column"], made["role"], made["position"], made["image"])
 
     def _cells(self, raw: RawRow, found: list[RowProblem]) -> tuple[str, ...] | None:
         """Return the row as texts in the order of the columns."""

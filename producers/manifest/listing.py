@@ -15,7 +15,7 @@ from pathlib import Path
 from jobs.batch import Table
 from jobs.bucket.port import Head
 from producers.manifest.problems import ManifestError, RowProblem, shown
-from producers.manifest.rows import BrokenRow, Manifest, RawRow, count
+from producers.manifest.rows import AnyRow, BrokenRow, Manifest, RawRow, count
 from producers.manifest.template import Template
 
 Objects = Callable[[str, str], Iterator[Head]]
@@ -113,7 +113,7 @@ class ListingManifest(Manifest):
         endings = ", ".join(ENDINGS)
         return ManifestError(f"there is no picture in {self._shown}{others}", remedy=f"pictures end with {endings}")
 
-    def _read(self) -> Iterator[RawRow | BrokenRow]:
+    def _read(self) -> Iterator[AnyRow]:
         self.left_out = number = 0
         for name in self._names():
             if not name.lower().endswith(ENDINGS):

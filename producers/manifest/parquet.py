@@ -17,7 +17,7 @@ from jobs.batch import Table
 from producers.manifest.objects import LONG_CELL, MAX_CELL, unreadable
 from producers.manifest.opening import stamp
 from producers.manifest.problems import ManifestError
-from producers.manifest.rows import BrokenRow, Manifest, RawRow, checked_header
+from producers.manifest.rows import AnyRow, Blanks, BrokenRow, Manifest, RawRow, checked_header
 
 _ROWS = 256
 _EXACT = 2**53
@@ -51,23 +51,28 @@ class ParquetManifest(Manifest):
     def _form(self) -> Sequence[str]:
         return ["Parquet"]
 
-    def _read(self) -> Iterator[RawRow | BrokenRow]:
+    def _read(self) -> Iterator[AnyRow]:
         import pyarrow
 
-        number = 0
+        number = record = 0
+        blanks = Blanks()
         try:
             with _open(self.path) as file:
                 for batch in file.iter_batches(batch_size=_ROWS):
                     for cells in zip(*(_texts(column) for column in batch.columns), strict=True):
+                        record += 1
                         if not any(cells):
+                            yield from blanks.take(record, cells)
                             continue
+                        yield from blanks.end()
                         number += 1
                         bad = next((at for at, cell in enumerate(cells) if isinstance(cell, (_Long, _Binary))), None)
                         if bad is None:
-                            yield RawRow(number, number, cells)
+                            yield RawRow(number, record, cells, record=record)
                         else:
                             what = LONG_CELL if isinstance(cells[bad], _Long) else ("the cell is bytes", "make it text")
-                            yield BrokenRow(number, unreadable(number, self._header[bad], *what))
+                            yield BrokenRow(number, unreadable(record, self._header[bad], *what))
+            yield from blanks.end()
         except (pyarrow.ArrowException, OSError) as error:
             raise _damaged(error) from None
 

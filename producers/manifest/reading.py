@@ -17,7 +17,7 @@ from producers.manifest.dialect import MAX_ROW, Dialect
 from producers.manifest.objects import LONG_CELL, MAX_CELL, read_object, unreadable
 from producers.manifest.opening import open_bytes
 from producers.manifest.problems import ManifestError, RowProblem
-from producers.manifest.rows import MAX_COLUMNS, BrokenRow, Manifest, RawRow, checked_header
+from producers.manifest.rows import MAX_COLUMNS, AnyRow, Blanks, BrokenRow, Manifest, RawRow, checked_header
 
 _NAMES = {"utf-8": "UTF-8", "cp1252": "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
@@ -59,7 +59,7 @@ class TextManifest(Manifest):
             return super()._no_rows()
         return ManifestError("the manifest has no rows", remedy="write an object for each picture", line=1)
 
-    def _read(self) -> Iterator[RawRow | BrokenRow]:
+    def _read(self) -> Iterator[AnyRow]:
         match self.dialect.form:
             case "csv":
                 return self._csv_rows()
@@ -101,26 +101,29 @@ class TextManifest(Manifest):
             line, cells, _ = next(self._records(text), (1, [], 0))
         return checked_header(cells, line)
 
-    def _csv_rows(self) -> Iterator[RawRow | BrokenRow]:
+    def _csv_rows(self) -> Iterator[AnyRow]:
         with self._text() as text:
             records = self._records(text)
             next(records, None)
             number = 0
-            for line, cells, length in records:
+            blanks = Blanks()
+            for record, (line, found, length) in enumerate(records, 1):
+                cells = tuple(found)
                 if not cells[0].strip() and not "".join(cells).strip():
-                    continue  # the tail of a sheet: delimiters and nothing between them
+                    yield from blanks.take(record, cells)
+                    continue
+                yield from blanks.end()
                 number += 1
                 if length > MAX_CELL:
                     long = next((at for at, cell in enumerate(cells) if len(cell) > MAX_CELL), None)
                     if long is not None:
                         name = self._header[long] if long < len(self._header) else ""
-                        yield BrokenRow(number, unreadable(line, name, *LONG_CELL))
+                        yield BrokenRow(number, unreadable(line, name, *LONG_CELL), cells, record)
                         continue
-                yield RawRow(number, line, tuple(cells))
+                yield RawRow(number, line, cells, record=record)
+            yield from blanks.end()
 
-    def _json_rows(
-        self, pieces: Callable[[io.TextIOWrapper], Iterator[tuple[int, str]]]
-    ) -> Iterator[RawRow | BrokenRow]:
+    def _json_rows(self, pieces: Callable[[io.TextIOWrapper], Iterator[tuple[int, str]]]) -> Iterator[AnyRow]:
         with self._text() as text:
             for number, (line, source) in enumerate(pieces(text), 1):
                 found = read_object(source, line)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from jobs.batch import Table
-from jobs.row import Cells
+from jobs.row import Cells, IdleRow
 from producers.manifest.opening import stamp
 from producers.manifest.problems import ManifestError, RowProblem, shown
 
@@ -23,20 +23,50 @@ MAX_COLUMNS = 200
 class RawRow(NamedTuple):
     """A row as it stands in the file. (A tuple, because a million of them are made.)
 
-    `mapped` are the cells that a source profile made of it, in the profile's own order.
+    `mapped` are the cells that a source profile made of it, in the profile's own order. `record` is its place among all
+    rows of the file where that is not `number`: there are blank ones before it, or a profile makes several of one.
     """
 
     number: int
     line: int
     cells: Cells
     mapped: tuple[str, ...] = ()
+    record: int = 0
 
 
 class BrokenRow(NamedTuple):
-    """A row that cannot be read; the rows after it can."""
+    """A row that cannot be read; the rows after it can. `cells` are known where it was a line of a table."""
 
     number: int
     problem: RowProblem
+    cells: Cells | None = None
+    record: int = 0
+
+
+AnyRow = RawRow | BrokenRow | IdleRow
+"""What a manifest consists of; rows that are idle have no number."""
+
+
+class Blanks:
+    """Counts blank rows that follow each other: a sheet may have a million of them at its end."""
+
+    def __init__(self) -> None:
+        self._record = self._times = 0
+        self._cells: tuple[str, ...] = ()
+
+    def take(self, record: int, cells: tuple[str, ...]) -> Iterator[IdleRow]:
+        """Take a blank row, and yield those before it if they were written otherwise."""
+        if self._times and cells != self._cells:
+            yield from self.end()
+        if not self._times:
+            self._record, self._cells = record, cells
+        self._times += 1
+
+    def end(self) -> Iterator[IdleRow]:
+        """Yield what was taken: a row that is not blank follows, or none."""
+        if self._times:
+            yield IdleRow(record=self._record, cells=self._cells, times=self._times)
+        self._times = 0
 
 
 class Manifest(ABC):
@@ -66,7 +96,7 @@ class Manifest(ABC):
         """Return how it is written, in a few words each."""
 
     @abstractmethod
-    def _read(self) -> Iterator[RawRow | BrokenRow]:
+    def _read(self) -> Iterator[AnyRow]:
         """Yield every row."""
 
     def understood(self, used: int) -> str:
@@ -79,18 +109,21 @@ class Manifest(ABC):
     def _title(self) -> str:
         return self.path.name
 
-    def rows(self) -> Iterator[RawRow | BrokenRow]:
-        """Yield every row; rows without any text are skipped.
+    def rows(self) -> Iterator[AnyRow]:
+        """Yield every row; those without any text are idle.
 
         Raises:
             ManifestError: the structure breaks (a quote that never closes), there are too many rows or none at
                 all, or the file changed since it was opened.
         """
-        self.rows_read = 0
+        self.rows_read = idle = 0
         try:
             for row in self._read():
-                self.rows_read = row.number
-                if row.number > MAX_ROWS:
+                if isinstance(row, IdleRow):
+                    idle += 1
+                else:
+                    self.rows_read = row.number
+                if max(self.rows_read, idle) > MAX_ROWS:
                     raise ManifestError(f"the manifest has over {MAX_ROWS:,} rows", remedy="split it")
                 yield row
         except UnicodeDecodeError:

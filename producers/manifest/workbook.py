@@ -19,10 +19,11 @@ from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from jobs.batch import Table
+from jobs.row import IdleRow
 from producers.manifest.objects import LONG_CELL, MAX_CELL, unreadable
 from producers.manifest.opening import stamp
 from producers.manifest.problems import ManifestError, shown
-from producers.manifest.rows import BrokenRow, Manifest, RawRow, checked_header
+from producers.manifest.rows import AnyRow, BrokenRow, Manifest, RawRow, checked_header
 
 MAX_PARTS_BYTES = 2_000_000_000
 """Bytes of everything in the workbook, unpacked; sheets are read as a stream."""
@@ -79,19 +80,23 @@ class WorkbookManifest(Manifest):
         of = f" of {self._sheets}" if self._sheets > 1 else ""
         return ["Excel", f"sheet {shown(self._sheet)}{of}"]
 
-    def _read(self) -> Iterator[RawRow | BrokenRow]:
+    def _read(self) -> Iterator[AnyRow]:
         width = len(self._header)
-        number = 0
-        for line, cells in self._lines():
+        number = record = 0
+        for line, texts in self._lines():
             if line <= self._header_line:
                 continue
+            before, record = record, line - self._header_line
+            if record - before > 1:
+                yield IdleRow(record=before + 1, cells=("",) * width, times=record - before - 1)
             number += 1
+            cells = (*texts, *[""] * (width - len(texts)))
             long = next((at for at, cell in enumerate(cells) if len(cell) > MAX_CELL), None)
             if long is not None:
                 name = self._header[long] if long < width else ""
-                yield BrokenRow(number, unreadable(line, name, *LONG_CELL))
+                yield BrokenRow(number, unreadable(line, name, *LONG_CELL), cells, record)
                 continue
-            yield RawRow(number, line, (*cells, *[""] * (width - len(cells))))
+            yield RawRow(number, line, cells, record=record)
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (row of the sheet, texts) of each row that has any text; empty cells at its end are left out."""

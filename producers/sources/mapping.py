@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from jobs.batch import Table
+from jobs.row import IdleRow
 from producers.manifest.damage import damaged_id
 from producers.manifest.output import FILTERS
 from producers.manifest.problems import ManifestError, listed
-from producers.manifest.rows import BrokenRow, Manifest, RawRow, count
+from producers.manifest.rows import AnyRow, BrokenRow, Manifest, RawRow, count
 from producers.manifest.spelling import hint
 from producers.manifest.template import Bound, EmptyValue
 from producers.sources.profile import Images, Profile, Rule
@@ -85,7 +87,7 @@ class Mapped(Manifest):
     @property
     def table(self) -> Table:
         """How the export is written."""
-        return self._source.table
+        return replace(self._source.table, several=True)
 
     def _title(self) -> str:
         return self._source._title()
@@ -102,28 +104,34 @@ class Mapped(Manifest):
             remedy=f"these are: {listed(names)}; `retouch columns FILE` drafts a profile",
         )
 
-    def _read(self) -> Iterator[RawRow | BrokenRow]:
+    def _read(self) -> Iterator[AnyRow]:
         number = self._without = 0
         for row in self._source.rows():
+            if isinstance(row, IdleRow):
+                yield row
+                continue
+            record = row.record or row.number
             if isinstance(row, BrokenRow):
                 number += 1
-                yield BrokenRow(number, row.problem)
+                yield row._replace(number=number, record=record)
                 continue
             cells = row.cells
             if isinstance(cells, tuple):
                 columns = self._source.table.columns
                 if len(cells) != len(columns):  # the checker says what is wrong with it
                     number += 1
-                    yield RawRow(number, row.line, cells)
+                    yield RawRow(number, row.line, cells, record=record)
                     continue
                 made = self._bind(columns).expand(cells, cells)
             else:
                 texts = tuple(_as_text(value) for value in cells.values())
                 made = self._bind(tuple(cells)).expand(texts, tuple(cells.values()))
-            self._without += not made
+            if not made:
+                self._without += 1
+                yield IdleRow(record=record, cells=cells)
             for one in made:
                 number += 1
-                yield RawRow(number, row.line, cells, one)
+                yield RawRow(number, row.line, cells, one, record)
 
 
 class _Binding:

@@ -20,7 +20,7 @@ from jobs.bucket.port import Bucket
 from jobs.ledger.port import Ledger
 from jobs.queues import HOUSE_QUEUE, KEY_PREFIX
 from jobs.request import Request
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.messages import Sender
 from producers.stack.local import LocalStack, Wanted
 from producers.submit import PlanWriter, batch_id, open_batch
@@ -167,12 +167,28 @@ def test_a_local_picture_seen_late_leaves_the_chunks_as_they_are(parts: Parts) -
     assert batch.chunk_rows == 256
 
 
+def test_rows_without_a_job_lie_beside_the_plan(parts: Parts) -> None:
+    idle = [IdleRow(record=n, cells=("a", "œ \u2028")) for n in range(1, 301)]
+
+    with PlanWriter(parts.bucket, parts.layout, "autumn-x") as writer:
+        writer.write(row(1))
+        for one in idle:
+            writer.set_aside(one)
+        writer.close()
+        writer.keep()
+
+    assert writer.idle == 300
+    chunks = [parts.bucket.get(parts.layout.idle("autumn-x", n)).decode() for n in range(2)]
+    assert [IdleRow.from_line(line) for text in chunks for line in text.split("\n") if line] == idle
+
+
 def test_a_plan_that_is_refused_leaves_nothing_behind(parts: Parts) -> None:
     with PlanWriter(parts.bucket, parts.layout, "autumn-x") as writer:
         for n in range(1, 600):
             writer.write(row(n))
+        writer.set_aside(IdleRow(record=600, cells=("",)))
         writer.close()
-        assert len(parts.keys()) == 3
+        assert len(parts.keys()) == 4
 
     assert parts.keys() == []
 

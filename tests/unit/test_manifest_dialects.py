@@ -9,7 +9,7 @@ import pytest
 
 from config.catalogue import shipped_catalogue
 from jobs.report.lines import TableFile
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.manifest.opened import open_manifest
 from producers.manifest.problems import ManifestError
 from producers.manifest.rows import BrokenRow, Manifest, RawRow
@@ -94,10 +94,21 @@ def test_a_table_is_written_back_byte_for_byte(
     assert (tmp_path / "back.csv").read_bytes() == source
 
 
-def test_rows_whose_cells_are_all_empty_are_no_rows(tmp_path: Path) -> None:
-    opened = manifest(tmp_path, "id;image;note\n1;a.jpg;x\n;;\n ; ;\n2;b.jpg;\n;;\n;;\n")
+def test_rows_whose_cells_are_all_empty_have_no_number_and_are_kept_as_they_were(tmp_path: Path) -> None:
+    opened = manifest(tmp_path, "id;image;note\n1;a.jpg;x\n;;\n ; ;\n2;b.jpg;\n\n;;\n;;\n")
 
-    assert [(row.number, row.line) for row in read(opened)] == [(1, 2), (2, 5)]
+    assert [(row.number, row.line, row.record) for row in read(opened)] == [(1, 2, 1), (2, 5, 4)]
+    assert [row for row in opened.rows() if isinstance(row, IdleRow)] == [
+        IdleRow(record=2, cells=("", "", "")),
+        IdleRow(record=3, cells=(" ", " ", "")),
+        IdleRow(record=5, cells=("", "", ""), times=2),
+    ]
+
+
+def test_a_million_blank_rows_at_the_end_of_a_sheet_are_one_line_beside_the_plan(tmp_path: Path) -> None:
+    opened = manifest(tmp_path, "id;image;note\n1;a.jpg;x\n" + ";;\n" * 1_048_000)
+
+    assert list(opened.rows())[1:] == [IdleRow(record=2, cells=("", "", ""), times=1_048_000)]
 
 
 def test_a_decimal_comma_is_read_and_said_where_the_table_writes_numbers_so(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 
+from jobs.row import IdleRow
 from producers.manifest import workbook
 from producers.manifest.opened import open_manifest
 from producers.manifest.problems import ManifestError
@@ -84,6 +85,9 @@ def test_the_line_of_a_row_is_its_row_in_the_sheet_and_empty_ones_are_none(tmp_p
     rows = [row for row in opened.rows() if isinstance(row, RawRow)]
 
     assert [(row.number, row.line, row.cells) for row in rows] == [(1, 2, ("a", "a.jpg")), (2, 5, ("b", ""))]
+    assert [row for row in opened.rows() if isinstance(row, IdleRow)] == [
+        IdleRow(record=2, cells=("", ""), times=2),
+    ]
 
 
 def test_results_of_a_workbook_are_a_csv_that_excel_opens(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from jobs.row import Row
 from producers.manifest.checking import RowChecker
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
-from producers.manifest.rows import BrokenRow
+from producers.manifest.rows import RawRow
 
 FLAGS = PlanOptions(
     prompt="=put the {product} on {ground}",
@@ -73,7 +73,7 @@ def plan(path: Path, options: PlanOptions, name: str) -> tuple[Table, list[Row]]
     checker = RowChecker(manifest.table.columns, options, shipped_catalogue(), folder=path.parent, name=name)
     rows: list[Row] = []
     for raw in manifest.rows():
-        assert not isinstance(raw, BrokenRow)
+        assert isinstance(raw, RawRow)
         row = checker.check(raw)
         assert isinstance(row, Row), row
         rows.append(row)
