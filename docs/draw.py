@@ -31,7 +31,8 @@ illegal move raises and changes nothing. In Redis a transition is a compare-and-
 | stored, unchanged, moderated, failed, cancelled | final within the round |
 
 Knowledge is never refused: a receipt that arrives for a job that has ended moves nothing, is recorded as a duplicate
-with its cost, and is shown.
+with its cost, and is shown. If even its batch has left the ledger, it goes into the bucket as a part of its own
+(`outcomes/late-….jsonl`); `retouch status` and `retouch report` add it, and so does the next report.
 """
 
 REASONS = """# Reason codes

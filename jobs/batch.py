@@ -118,6 +118,10 @@ class Progress:
     doubts: int = 0
     doubt_used: int = 0
     """What resubmissions of doubts have used of the allowance."""
+    duplicates: int = 0
+    """Charges that became known for jobs that had ended, or been bought again."""
+    duplicates_cost: int = 0
+    """What these have cost; `settled` has it too."""
     reasons: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """For each reason code: rows that ended with it, and what they cost."""
     low: Mapping[str, int] = field(default_factory=dict)
@@ -152,6 +156,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "held": progress.held,
         "doubts": progress.doubts,
         "doubt_exposure_usd": usd(progress.doubt_used),
+        "duplicates": {"tasks": progress.duplicates, "cost_usd": usd(progress.duplicates_cost)},
         "reasons": reason_rows(progress.reasons),
         "cost_usd": usd(progress.settled),
         "reserved_usd": usd(progress.reserved),

@@ -83,6 +83,7 @@ def late_line(job: Job, receipt: Receipt) -> str:
         "attempt": job.attempt,
         "state": LATE,
         "task_id": receipt.task_id,
+        "polling_url": receipt.polling_url,
         "cost_usd": usd(receipt.cost or 0),
     }
     return json.dumps(line, separators=(",", ":"))

@@ -19,6 +19,7 @@ from jobs.errors import NotFound, RetouchError
 from jobs.job import FINAL
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue
+from jobs.report.summary import EXAMPLES
 from producers.submit import PLANNED_MARK
 
 NO_WORKER = "No worker has been seen for 60 s: start one with `retouch worker`."
@@ -78,9 +79,29 @@ class View:
         return None if found is None else found[1]
 
     def summary(self, batch: str) -> Document | None:
-        """Return `summary.json` of a batch, None until it is written."""
+        """Return `summary.json` of a batch with what became known since, None until it is written."""
         text = self._read(batch, "summary.json")
-        return None if text is None else json.loads(text)
+        return None if text is None else self._with_late(batch, json.loads(text))
+
+    def _with_late(self, batch: str, summary: Document) -> Document:
+        """Add charges that came when the ledger had forgotten the batch, and that no report has counted yet."""
+        counted = set(summary.get("late_parts", ()))
+        keys = [head.key for head in self._bucket.keys(self._layout.late_parts(batch)) if head.key not in counted]
+        if not keys:
+            return summary
+        charges = [json.loads(self._bucket.get(key)) for key in keys]
+        known = summary["duplicates"]
+        tasks = [{"id": f"row {charge['row']}", **_charge(charge)} for charge in charges]
+        cost = round(sum(charge["cost_usd"] for charge in charges), 6)
+        duplicates = {
+            **known,
+            "tasks": known["tasks"] + len(charges),
+            "cost_usd": round(known["cost_usd"] + cost, 6),
+            "examples": [*known["examples"], *tasks][:EXAMPLES],
+        }
+        since = {"tasks": len(charges), "cost_usd": cost}
+        spent = round(summary["cost_usd"] + cost, 6)
+        return {**summary, "cost_usd": spent, "duplicates": duplicates, "since_report": since}
 
     def batch(self, batch: str) -> Document:
         """Return the document of a batch.
@@ -224,6 +245,10 @@ def _starved(batch: Batch, progress: Progress) -> bool:
 def _when(batch: str) -> tuple[str, str]:
     stamp = _STAMP.search(batch)
     return (stamp.group(1) if stamp else "", batch)
+
+
+def _charge(line: Mapping[str, Any]) -> Document:
+    return {"task_id": line["task_id"], "cost_usd": line["cost_usd"]}
 
 
 def _plain(batch: str) -> bool:

@@ -107,7 +107,9 @@ class Desk:
         return max(deadline - self.now(), 0.0)
 
 
-def insistently(call: Callable[[], T], desk: Desk, *, errors: type[Exception], give_up_s: float) -> T:
+def insistently(
+    call: Callable[[], T], desk: Desk, *, errors: type[Exception] | tuple[type[Exception], ...], give_up_s: float
+) -> T:
     """Call until it works: for what is known and must be written down. Waits 0.2 s to 5 s in between.
 
     Raises:

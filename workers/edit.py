@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from jobs.batch import BatchState
-from jobs.errors import LedgerError, Superseded
+from jobs.errors import LedgerError, StorageError, Superseded
 from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack
 from jobs.job import Job, Receipt, State
 from jobs.outcome import late_line, usd
@@ -141,9 +141,11 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
 def deliver_receipt(job: Job, receipt: Receipt, desk: Desk) -> None:
     """Record a receipt that came after somebody else had moved the job: knowledge is never refused.
 
-    A job that waits in doubt, or was queued again, goes on with it. For any other it is a second charge.
+    A job that waits in doubt, or was queued again, goes on with it. For any other it is a second charge, which is
+    written into the bucket where the ledger has forgotten the batch.
     """
-    insistently(partial(_deliver, job, receipt, desk), desk, errors=LedgerError, give_up_s=WRITE_DOWN_S)
+    away = (LedgerError, StorageError)
+    insistently(partial(_deliver, job, receipt, desk), desk, errors=away, give_up_s=WRITE_DOWN_S)
 
 
 def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
@@ -157,5 +159,8 @@ def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
         return
     if current is not None and current.receipt is not None and current.receipt.task_id == receipt.task_id:
         return
-    desk.ledger.late_receipt(job.order.batch, late_line(job, receipt), receipt.cost or 0)
+    line = late_line(job, receipt)
+    if not desk.ledger.late_receipt(job.order.batch, line, receipt.cost or 0):
+        key = desk.layout.late(job.order.batch, receipt.task_id)
+        desk.bucket.put(key, f"{line}\n".encode(), content_type="application/x-ndjson")
     log.warning("second charge", job=job.id, task_id=receipt.task_id)

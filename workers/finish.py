@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,7 +60,8 @@ def finish(batch_id: str, desk: Desk) -> None:
             states = [BatchState.OPEN, BatchState.PAUSED, BatchState.DONE]
             desk.ledger.set_state(batch_id, BatchState.DONE, "", only_from=states)
         if not progress.held:
-            desk.ledger.forget(batch_id)
+            # Where a charge has become known since the flush, the tick sends us again.
+            desk.ledger.forget(batch_id, if_flushed=True)
         log.info("batch finished", batch=batch_id, held=progress.held)
 
 
@@ -74,6 +75,8 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
     else:
         told["state"], told["reason"] = str(BatchState.DONE), ""
     told["finished_at"] = at
+    late = [head.key for head in desk.bucket.keys(desk.layout.late_parts(batch.id))]
+    told["late_parts"] = late
     first = _with_earlier_rounds(batch, told, desk)
     with TemporaryDirectory(prefix="retouch-report-") as name:
         folder = Path(name)
@@ -81,7 +84,7 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
             batch,
             told,
             _rows(first, progress, desk) if batch.round == 1 else _rows_of_all_rounds(first, desk),
-            _outcomes(batch, folder, desk),
+            _outcomes(batch, late, folder, desk),
             folder,
             idle=_idle(first, desk),
             pictures=lambda row, outcome: _thumbnails(row, outcome, desk),
@@ -153,9 +156,12 @@ def _idle(first: Batch, desk: Desk) -> Iterator[IdleRow]:
         yield from (IdleRow.from_line(line) for line in text.split("\n") if line)
 
 
-def _outcomes(batch: Batch, folder: Path, desk: Desk) -> Iterator[Mapping[str, Any]]:
-    for part in desk.bucket.keys(desk.layout.batch(batch.id, "outcomes/")):
-        for line in desk.bucket.get(part.key).decode("utf-8").split("\n"):
+def _outcomes(batch: Batch, late: Sequence[str], folder: Path, desk: Desk) -> Iterator[Mapping[str, Any]]:
+    """Yield every outcome; of the late parts those alone that the summary names, or they would be added twice."""
+    all_late = desk.layout.late_parts(batch.id)
+    parts = (head.key for head in desk.bucket.keys(desk.layout.batch(batch.id, "outcomes/")))
+    for key in (*late, *(part for part in parts if not part.startswith(all_late))):
+        for line in desk.bucket.get(key).decode("utf-8").split("\n"):
             if line:
                 yield json.loads(line)
     if batch.round > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -51,6 +52,14 @@ class Layout:
     def outcomes(self, batch: str, part: int) -> str:
         """Return the key of a part of the outcomes."""
         return self.batch(batch, f"outcomes/{part:06d}.jsonl")
+
+    def late(self, batch: str, task_id: str) -> str:
+        """Return the key of a part of the outcomes that came when the ledger had forgotten the batch: one line."""
+        return f"{self.late_parts(batch)}{hashlib.sha256(task_id.encode()).hexdigest()[:16]}.jsonl"
+
+    def late_parts(self, batch: str) -> str:
+        """Return what the keys of such parts start with."""
+        return self.batch(batch, "outcomes/late-")
 
     def uri(self, bucket: str, key: str) -> str:
         """Return the `s3://` URI of a key."""

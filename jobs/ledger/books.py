@@ -16,6 +16,8 @@ from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
 
 V = TypeVar("V")
 
+SUMS = ("waiting", "held", "settled", "reserved", "doubts", "doubt_used", "duplicates", "duplicates_cost")
+
 
 @dataclass(slots=True)
 class Hot:
@@ -40,7 +42,7 @@ class Books:
     state: BatchState = BatchState.OPEN
     reason: str = ""
     sums: Counter[str] = field(default_factory=Counter)
-    """waiting, held, settled, reserved, doubts, doubt_used."""
+    """Whatever `SUMS` names."""
     hot: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -65,7 +67,7 @@ class Books:
             low=dict(self.low),
             ceiling=self.ceiling,
             finished_at=self.finished_at,
-            **{name: self.sums[name] for name in ("waiting", "held", "settled", "reserved", "doubts", "doubt_used")},
+            **{name: self.sums[name] for name in SUMS},
         )
 
     def count(self, change: Change, was: Hot) -> None:

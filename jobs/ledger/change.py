@@ -32,6 +32,9 @@ TOMBSTONE_S = 60
 FILED_S = 900
 """So long the ledger itself says that a fingerprint is filed; after that the bucket does."""
 
+TOLD_S = 900
+"""So long a line that is told again is not counted again."""
+
 DOUBT_AGAIN_S = 5
 """A doubt that was handed out and not settled is handed out again after this."""
 

@@ -32,6 +32,8 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         settled=int(found.get("settled", 0)),
         reserved=int(found.get("reserved", 0)),
         doubts=int(found.get("doubts", 0)),
+        duplicates=int(found.get("duplicates", 0)),
+        duplicates_cost=int(found.get("duplicates_cost", 0)),
         doubt_used=int(found.get("doubt_used", 0)),
         reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
         low=under("low:"),

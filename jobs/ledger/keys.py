@@ -40,7 +40,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "expires when the API's wish is met (5 min at most)",
     ),
     ("lock:<name>", "string: a lock's token", "`unlock`; expires"),
-    ("op:<token>", "string: an operation that must not count twice", "expires after 60 s"),
+    ("op:<token>", "string: an operation that must not count twice", "expires after 15 min"),
     ("worker:<id>", "string: a worker process", "expires after 60 s"),
 )
 

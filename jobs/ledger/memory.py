@@ -21,6 +21,7 @@ from jobs.ledger.change import (
     LEASE_S,
     PARTS_A_ROUND,
     RESEND_S,
+    TOLD_S,
     TOMBSTONE_S,
     WORKER_S,
     Change,
@@ -50,6 +51,7 @@ class MemoryLedger:
         self._ended: Expiring[bool] = Expiring(clock)
         self._bought: dict[str, str] = {}
         self._filed: Expiring[float] = Expiring(clock)
+        self._told: Expiring[bool] = Expiring(clock)
         self._throttle: Expiring[bool] = Expiring(clock)
         self._locks: Expiring[str] = Expiring(clock)
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
@@ -148,12 +150,15 @@ class MemoryLedger:
         with self._lock:
             return self._books[batch].outcomes_waiting(self.now()) if batch in self._books else (0, 0.0)
 
-    def forget(self, batch: str) -> None:
+    def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
         with self._lock:
+            if if_flushed and self.outcomes_waiting(batch)[0]:
+                return False
             books = self._books.pop(batch, None)
             for job in books.jobs if books else ():
                 del self._hot[job]
                 self._indexes.put(job, Index.NONE)
+            return True
 
     # -- jobs
 
@@ -274,11 +279,14 @@ class MemoryLedger:
             hot.job = replace(hot.job, sent=True)
             return replace(job, sent=True)
 
-    def late_receipt(self, batch: str, line: str, cost: int) -> None:
+    def late_receipt(self, batch: str, line: str, cost: int) -> bool:
         with self._lock:
-            if batch in self._books:
-                self._books[batch].sums["settled"] += cost
-                self._books[batch].add_outcome(line, self.now())
+            books = self._books.get(batch)
+            if books is not None and not self._told.get(line):
+                self._told.put(line, True, TOLD_S)
+                books.sums.update({"settled": cost, "duplicates": 1, "duplicates_cost": cost})
+                books.add_outcome(line, self.now())
+            return books is not None
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         with self._lock:

@@ -100,8 +100,8 @@ class Ledger(Protocol):
     def outcomes_waiting(self, batch: str) -> tuple[int, float]:
         """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
 
-    def forget(self, batch: str) -> None:
-        """Remove everything of a batch that is finished and lies in the bucket."""
+    def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
+        """Remove everything of a batch; with `if_flushed` only if no outcome waits to be written. False: not done."""
 
     # -- jobs
     def load(self, job: str) -> Job | None:
@@ -140,8 +140,12 @@ class Ledger(Protocol):
             Superseded: the job is not ours any more, or its batch was paused: nothing may leave.
         """
 
-    def late_receipt(self, batch: str, line: str, cost: int) -> None:
-        """Record a charge for a job that has ended: an outcome line and its cost (micro-dollars)."""
+    def late_receipt(self, batch: str, line: str, cost: int) -> bool:
+        """Record a charge for a job that has ended or bought again: an outcome line and its cost (micro-dollars).
+
+        The same line counts once. False, and nothing, where the ledger does not hold the batch (any more): then the
+        line belongs into the bucket (`Layout.late`).
+        """
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         """Renew the leases of these jobs; return those that are not ours any more."""

@@ -5,6 +5,7 @@ Give it a client with `decode_responses=True`. One process shares one `RedisLedg
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -189,11 +190,11 @@ class RedisLedger:
             return max(int(length), 1), 1e9
         return int(length), max(self.now() - int(since or 0) / 1000, 0.0) if length else 0.0
 
-    def forget(self, batch: str) -> None:
-        """Remove everything of a batch that is finished and lies in the bucket."""
+    def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
+        """Remove everything of a batch; with `if_flushed` only if no outcome waits to be written."""
         k = self._keys
         keys = [k.batch(batch), k.jobs(batch), k.outcomes(batch), k.batches, k.leases, k.due, k.doubts]
-        self._script("forget", keys, [batch, k.job("")])
+        return bool(self._script("forget", keys, [batch, k.job(""), int(if_flushed)])[0] == "done")
 
     # -- jobs
 
@@ -269,11 +270,12 @@ class RedisLedger:
             raise Superseded(f"{job.id} may not be sent any more ({answer[0]})")
         return replace(job, sent=True)
 
-    def late_receipt(self, batch: str, line: str, cost: int) -> None:
-        """Record a charge for a job that has ended: an outcome line and its cost (micro-dollars)."""
+    def late_receipt(self, batch: str, line: str, cost: int) -> bool:
+        """Record a charge for a job that has ended: an outcome line and its cost; False without such a batch."""
         k = self._keys
-        keys = [k.batch(batch), k.outcomes(batch), k.op(uuid.uuid4().hex), k.absent]
-        self._script("late", keys, [line, cost])
+        token = hashlib.sha256(line.encode()).hexdigest()[:32]  # of the line: it may be told twice, by two processes
+        keys = [k.batch(batch), k.outcomes(batch), k.op(token), k.absent]
+        return bool(self._script("late", keys, [line, cost])[0] == "done")
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         """Renew the leases of these jobs; return those that are not ours any more."""

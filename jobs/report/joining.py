@@ -79,7 +79,7 @@ class _Known:
     def joined(self, row: Row) -> Joined:
         latest = max(self.rounds)
         outcome = json.loads(self.rounds[latest].text)
-        told = {second["task_id"] for second in outcome["duplicates"]}
+        told = {outcome["task_id"], *(second["task_id"] for second in outcome["duplicates"])}
         for task_id, cost in self.late.items():
             if task_id not in told:
                 outcome["duplicates"].append({"task_id": task_id, "cost_usd": cost})

@@ -77,6 +77,8 @@ def _twice(summary: Mapping[str, Any]) -> list[str]:
     if duplicates["tasks"]:
         cost = dollars(duplicates["cost_usd"])
         lines.append(f"Paid twice for certain: {counted(duplicates['tasks'], 'task')}, {cost} (in what was spent)")
+    if since := summary.get("since_report"):
+        lines.append(f"Known only since the report was written: {counted(since['tasks'], 'task')}; see `--json`")
     return lines
 
 

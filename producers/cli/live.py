@@ -72,6 +72,9 @@ def needs(found: Document) -> list[str]:
         said.append(f"{counted(found['held'], 'row')} held in doubt: {REASONS['in_doubt'].sentence}")
         decide = "`retouch retry {0} --in-doubt` buys them again, `retouch cancel {0} --in-doubt` gives them up"
         said.append(decide.format(shown(found["batch"])))
+    twice = found.get("duplicates")
+    if twice and twice["tasks"]:
+        said.append(f"{counted(twice['tasks'], 'task')} paid twice for certain: {dollars(twice['cost_usd'])}")
     said += [
         f"{counted(each['rows'], 'row')} {each['code']}: {each['sentence']} ({each['acts']})"
         for each in found["reasons"]

@@ -63,7 +63,7 @@ def test_an_unknown_batch_is_nothing_everywhere(house: House) -> None:
     assert not ledger.feed("x", "flux", 0, house.orders(range(2), "x"), low=1)
     ledger.stage("x", "flux", 9)
     ledger.drop_outcomes("x", 1)
-    ledger.late_receipt("x", "{}", 5)
+    assert not ledger.late_receipt("x", "{}", 5)
     ledger.forget("x")
     assert ledger.batches() == []
     assert ledger.load("x.1") is None
@@ -345,9 +345,11 @@ def test_a_charge_for_an_ended_job_is_an_outcome_and_counts_as_money(house: Hous
     house.stored(house.one())
     settled = house.progress().settled
 
-    house.ledger.late_receipt("b", '{"job":"b.0"}', 50_000)
+    told = [house.ledger.late_receipt("b", '{"job":"b.0"}', 50_000) for _ in range(2)]
 
+    assert told == [True, True]
     assert house.progress().settled == settled + 50_000
+    assert (house.progress().duplicates, house.progress().duplicates_cost) == (1, 50_000)
     taken = house.ledger.take_outcomes("b")
     assert taken is not None
     assert taken[1][1:] == ['{"job":"b.0"}']
@@ -370,6 +372,22 @@ def test_a_forgotten_batch_leaves_nothing_behind(house: House) -> None:
     assert house.ledger.claim("b.2", "w").why == "missing"
     house.later(3600)
     assert (house.ledger.due(9), house.ledger.doubts_due(9), house.ledger.lapsed(9)) == ([], [], [])
+
+
+@pytest.mark.parametrize("waiting", ["in the list", "in a part"])
+def test_a_batch_is_not_forgotten_over_an_outcome_that_came_after_its_report(house: House, waiting: str) -> None:
+    house.stored(house.one())
+    if waiting == "in a part":
+        house.ledger.take_outcomes("b")
+
+    refused = house.ledger.forget("b", if_flushed=True)
+    part = house.ledger.take_outcomes("b")
+    assert part is not None
+    house.ledger.drop_outcomes("b", part[0])
+    forgotten = house.ledger.forget("b", if_flushed=True)
+
+    assert (refused, forgotten) == (False, True)
+    assert house.ledger.batches() == []
 
 
 def test_forgetting_one_batch_leaves_the_others_alone(house: House) -> None:

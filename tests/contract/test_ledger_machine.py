@@ -5,6 +5,7 @@ A machine of random moves plays with a ledger and keeps its own record of every 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -188,7 +189,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.ended)
     @rule(pick=picks)
     def charge_for_an_ended_job(self, pick: int) -> None:
-        self.ledger.late_receipt("b", "{}", COST)
+        assert self.ledger.late_receipt("b", json.dumps({"charge": self.late // COST}), COST)
         self.late += COST
         self.lines += 1
 

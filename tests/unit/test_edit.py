@@ -454,6 +454,27 @@ def test_a_late_receipt_of_a_job_that_has_ended_is_an_outcome_line_with_its_cost
     assert "t1" in json.dumps(lines[1])
 
 
+def test_a_late_receipt_of_a_batch_that_was_forgotten_lands_in_the_bucket() -> None:
+    house = willing()
+    job, in_doubt = doubted(house)
+    house.moved(in_doubt, Failed(code="in_doubt", detail=""))
+    house.ledger.forget("b")
+    house.bucket.failing["put"] = Unavailable("no answer")
+    mended = threading.Timer(0.3, house.bucket.failing.clear)
+    mended.start()
+
+    deliver_receipt(job, receipt(), house.desk)
+    deliver_receipt(job, receipt(), house.desk)
+
+    mended.join()
+    (part,) = house.bucket.keys("retouch/batches/b/outcomes/")
+    (line,) = house.bucket.get(part.key).decode().splitlines()
+    said = json.loads(line)
+    assert part.key.startswith("retouch/batches/b/outcomes/late-")
+    assert (said["state"], said["row"], said["cost_usd"]) == ("late_receipt", 1, COST / 1_000_000)
+    assert (said["task_id"], said["polling_url"]) == ("t1", receipt().polling_url)
+
+
 def test_a_receipt_that_is_known_already_is_not_counted_twice() -> None:
     house = willing()
     job = house.running()

@@ -67,6 +67,28 @@ def test_a_running_batch_is_shown_with_its_slots_and_workers(view: View, ledger:
     assert found["warnings"] == []
 
 
+def charge(task: str, cost: float) -> dict[str, object]:
+    return {"row": 7, "task_id": task, "cost_usd": cost, "polling_url": "https://x"}
+
+
+def test_a_charge_that_came_after_the_report_is_shown_with_it(view: View, bucket: FakeBucket) -> None:
+    summary = {
+        "cost_usd": 1.0,
+        "duplicates": {"rows": 1, "tasks": 1, "cost_usd": 0.05, "examples": [{"id": "a", "task_id": "t0"}]},
+        "late_parts": [LAYOUT.late(BATCH.id, "t0")],
+    }
+    put_json(bucket, LAYOUT.batch(BATCH.id, "summary.json"), summary)
+    put_json(bucket, LAYOUT.late(BATCH.id, "t0"), charge("t0", 0.05))
+    put_json(bucket, LAYOUT.late(BATCH.id, "t1"), charge("t1", 0.03))
+
+    found = view.batch(BATCH.id)
+
+    assert found["cost_usd"] == 1.03
+    assert (found["duplicates"]["tasks"], found["duplicates"]["cost_usd"]) == (2, 0.08)
+    assert found["duplicates"]["examples"][1] == {"id": "row 7", "task_id": "t1", "cost_usd": 0.03}
+    assert found["since_report"] == {"tasks": 1, "cost_usd": 0.03}
+
+
 def test_a_batch_that_no_worker_serves_says_so(view: View, ledger: MemoryLedger) -> None:
     ledger.open_batch(BATCH)
 

@@ -1,6 +1,9 @@
 -- Removes everything of a batch, whatever of it is left.
--- KEYS: 1 batch, 2 jobs of the batch, 3 outcomes, 4 batches, 5 leases, 6 due, 7 doubts. ARGV: 1 id, 2 job key prefix
+-- KEYS: 1 batch, 2 jobs of the batch, 3 outcomes, 4 batches, 5 leases, 6 due, 7 doubts. ARGV: 1 id, 2 job key prefix,
+-- 3 '1' for: only if no outcome waits to be written
 local now = clock()
+local waiting = redis.call('EXISTS', KEYS[3]) == 1 or redis.call('HEXISTS', KEYS[1], 'part_pending') == 1
+if ARGV[3] == '1' and waiting then return {'waiting', now} end
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   redis.call('DEL', ARGV[2] .. id)
   for i = 5, 7 do redis.call('ZREM', KEYS[i], id) end
