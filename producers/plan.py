@@ -48,6 +48,8 @@ class Plan:
     invalid: int
     problems: tuple[RowProblem, ...]
     problem_count: int
+    unmatched: int
+    """How many of the problems are of no row of the manifest: rows of a joined table without a picture."""
     errors_csv: Path | None
     estimate: Estimate
     local: bool
@@ -115,7 +117,7 @@ def _make_plan(
     )
     tally = Tally(catalogue)
     first: list[RowProblem] = []
-    accepted = invalid = count = 0
+    accepted = invalid = count = unmatched = 0
     local = False
     with ErrorsFile(errors_csv) as errors:
         for raw in manifest.rows():
@@ -141,6 +143,10 @@ def _make_plan(
             if on_progress is not None and raw.number % _PROGRESS_ROWS == 0:
                 on_progress(raw.number)
         checker.finish()
+        for problem in manifest.unmatched():
+            unmatched += 1
+            errors.write(problem)
+            first.extend([problem] if len(first) < SHOWN_PROBLEMS else [])
     estimate = tally.estimate(options.allowance)
     table, used = manifest.table, checker.used_names
     data_columns = tuple(sorted(options.data_columns))
@@ -156,8 +162,9 @@ def _make_plan(
         groups=tally.groups,
         invalid=invalid,
         problems=tuple(first),
-        problem_count=count,
-        errors_csv=errors_csv if count else None,
+        problem_count=count + unmatched,
+        unmatched=unmatched,
+        errors_csv=errors_csv if count + unmatched else None,
         estimate=estimate,
         local=local,
         ceiling=options.ceiling if options.ceiling is not None else estimate.at_most,

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from jobs.report.wording import dollars, shown
+from jobs.report.wording import counted, dollars, shown
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Stop, Voice
@@ -114,7 +114,10 @@ def history(name: ScheduleName, last: Last = 30, json: o.Json = False, quiet: o.
 def _cells(record: Record, found: Schedule) -> tuple[Text, ...]:
     when = _local(record.firing, found.time_zone) + (" by hand" if record.by_hand else "")
     numbers = (f"{record.rows:,}", f"{record.invalid:,}", f"{record.delta:,}", dollars(record.expected_usd))
-    return tuple(Text(cell) for cell in (when, record.outcome, *numbers, record.batch or shown(record.why, 200)))
+    told = record.batch or shown(record.why, 200)
+    if record.without_picture:
+        told += f" ({counted(record.without_picture, 'row')} without a picture)"
+    return tuple(Text(cell) for cell in (when, record.outcome, *numbers, told))
 
 
 def _about(found: Schedule, desk: Desk) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def _about(found: Schedule, desk: Desk) -> dict[str, Any]:
         "name": found.name,
         "cron": found.cron,
         "time_zone": found.time_zone,
-        "manifest": found.manifest,
+        "manifest": found.source,
         "max_cost_usd": found.max_cost_usd,
         "paused": kept.paused,
         "next": stamp(following) if following else "",

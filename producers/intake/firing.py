@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from threading import Event
 
-from jobs.errors import NotFound, Refused
 from jobs.outcome import usd
 from jobs.row import Row
 from producers.intake.desk import Desk, alone
 from producers.intake.opening import ERRORS, Asked, open_planned, stage, stands, write_plan
 from producers.intake.options import of_schedule
+from producers.intake.source import fetched, last_written
 from producers.manifest.problems import ManifestError
 from producers.plan import Plan
 from producers.schedules.cron import stamp
@@ -34,8 +31,6 @@ from producers.submit import batch_id
 DRAFT = "firing.json"
 SETTLES_WITHIN_S = 3600.0
 """A manifest that is written to for longer than this after its firing holds the run."""
-LARGEST_MANIFEST = 200 * 1024 * 1024
-"""Bytes, of a manifest in another bucket than ours: it is read into memory."""
 
 
 def batch_of(schedule: Schedule, firing: datetime, *, by_hand: bool = False) -> str:
@@ -135,20 +130,7 @@ class _Run:
         now = self._desk.ledger.now()
         if now - self._firing.timestamp() > SETTLES_WITHIN_S:
             return False
-        return now - self._last_written() < self._schedule.settle_s
-
-    def _last_written(self) -> float:
-        place = self._schedule.manifest
-        if place.startswith("s3://"):
-            bucket, _, key = place[5:].partition("/")
-            listed = self._desk.objects(bucket, key) if key.endswith("/") and self._may_read(bucket) else ()
-            return max((head.modified for head in listed), default=0.0)
-        path = Path(place)
-        files = path.rglob("*") if path.is_dir() else ()
-        return max((_written(each) for each in (path, *files)), default=0.0)
-
-    def _may_read(self, bucket: str) -> bool:
-        return bucket == self._desk.bucket.name or bucket in self._desk.settings.s3.input_buckets
+        return now - last_written(self._schedule, self._desk) < self._schedule.settle_s
 
     def begin(self, still_ours: Callable[[], None], stop: Event) -> Record:
         """Plan, then hold or open."""
@@ -163,13 +145,13 @@ class _Run:
                 return f"All of its {made.rows:,} rows failed in {TAKEN_ALONG + 1} runs, and none has changed."
             return "" if self._anyway else why_held(found, self._history.nights(), self._schedule.tolerance)
 
-        with self._file() as path:
+        with fetched(self._schedule, self._desk) as (path, table):
             flags = self._schedule.flags
             asked = Asked(
                 batch=self._id,
                 path=path,
-                source=self._schedule.manifest,
-                options=of_schedule(self._schedule, self._desk.settings),
+                source=self._schedule.source,
+                options=of_schedule(self._schedule, self._desk.settings, table=table),
                 overwrite=flags.overwrite,
                 fresh=flags.fresh,
             )
@@ -209,41 +191,10 @@ class _Run:
             delta=len(seen.changed),
             expected_usd=usd(made.estimate.expected),
             at_most_usd=usd(made.estimate.at_most),
-            errors=self._desk.layout.batch(self._id, ERRORS) if made.invalid else "",
+            without_picture=made.unmatched,
+            errors=self._desk.layout.batch(self._id, ERRORS) if made.errors_csv is not None else "",
             why=why,
         )
-
-    @contextmanager
-    def _file(self) -> Iterator[Path]:
-        """Yield the manifest as a file of this machine.
-
-        Raises:
-            ManifestError: there is none, or it may not be read.
-        """
-        place = self._schedule.manifest
-        if not place.startswith("s3://"):
-            if not Path(place).exists():
-                raise ManifestError(f"there is no file {place}", remedy="does the export still run?")
-            yield Path(place)
-            return
-        bucket, _, key = place[5:].partition("/")
-        if not self._may_read(bucket):
-            raise ManifestError(f"the bucket {bucket} may not be read", remedy="add it to RETOUCH_S3__INPUT_BUCKETS")
-        if key.endswith("/"):
-            yield Path(place)  # the planner lists it
-            return
-        with tempfile.TemporaryDirectory(prefix="retouch-") as scratch:
-            path = Path(scratch) / ("manifest-" + key.rpartition("/")[2][-100:])
-            try:
-                if bucket == self._desk.bucket.name:
-                    self._desk.bucket.download(key, path)
-                else:
-                    path.write_bytes(self._desk.bucket.get(key, bucket=bucket, max_bytes=LARGEST_MANIFEST))
-            except NotFound:
-                raise ManifestError(f"there is no object {place}", remedy="does the export still run?") from None
-            except Refused as error:  # another day it would be no other; one that does not answer is asked again
-                raise ManifestError(str(error)) from None
-            yield path
 
 
 class _Seen:
@@ -268,13 +219,6 @@ class _Seen:
             self.left_out += 1
             return False
         return True
-
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _mark(row: Row) -> bytes:

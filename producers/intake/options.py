@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from config.settings import Settings
 from jobs.models import MICROS_PER_USD
 from producers.manifest.options import PlanOptions
-from producers.schedules.file import Schedule
+from producers.schedules.file import Joined, Schedule
 
 
 def of_settings(settings: Settings, *, relative_to: str = "") -> PlanOptions:
@@ -29,11 +30,16 @@ def of_settings(settings: Settings, *, relative_to: str = "") -> PlanOptions:
     )
 
 
-def of_schedule(schedule: Schedule, settings: Settings) -> PlanOptions:
-    """Return the options of a scheduled run. Local references start at the schedule's manifest."""
+def of_schedule(schedule: Schedule, settings: Settings, *, table: Path | None = None) -> PlanOptions:
+    """Return the options of a scheduled run. Local references start at the schedule's manifest, or at its pictures.
+
+    `table` is the file that the pictures are joined with, where they are.
+    """
     flags = schedule.flags
-    remote = schedule.manifest.startswith("s3://")
-    folder = schedule.manifest.rpartition("/")[0] + "/" if remote else ""
+    source = schedule.manifest
+    joined = source if isinstance(source, Joined) else None
+    place = schedule.places[0]
+    folder = place.rpartition("/")[0] + "/" if place.startswith("s3://") else ""
     return replace(
         of_settings(settings, relative_to=folder),
         prompt=flags.prompt,
@@ -42,7 +48,9 @@ def of_schedule(schedule: Schedule, settings: Settings) -> PlanOptions:
         output=flags.output,
         fields={name: _as_text(value) for name, value in flags.field.items()},
         references=flags.ref,
-        pattern=flags.pattern,
+        pattern=joined.pattern if joined is not None else flags.pattern,
+        table=table,
+        join=joined.join if joined is not None else "",
         source=flags.source,
         pass_urls=flags.pass_urls,
         group=flags.group,

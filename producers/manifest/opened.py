@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from producers.manifest.dialect import read_dialect
-from producers.manifest.listing import FolderManifest, Objects, Pattern, PrefixManifest, s3_place
+from producers.manifest.joined import JoinedManifest
+from producers.manifest.listing import FolderManifest, ListingManifest, Objects, Pattern, PrefixManifest, s3_place
 from producers.manifest.opening import open_bytes
 from producers.manifest.options import PlanOptions
 from producers.manifest.parquet import ParquetManifest
@@ -16,7 +17,7 @@ from producers.manifest.workbook import WorkbookManifest, is_workbook
 
 
 def open_manifest(path: Path, options: PlanOptions | None = None, objects: Objects | None = None) -> Manifest:
-    """Return the manifest at `path`, its header known.
+    """Return the manifest at `path`, its header known; where the options name a table, joined with it.
 
     Args:
         path: a file, a folder, or `s3://bucket/prefix/` as a path.
@@ -27,6 +28,15 @@ def open_manifest(path: Path, options: PlanOptions | None = None, objects: Objec
         ManifestError: there is none, it cannot be read, or its header is bad.
     """
     said = options or PlanOptions()
+    manifest = _opened(path, said, objects)
+    if said.table is None:
+        return manifest
+    if not isinstance(manifest, ListingManifest):
+        raise ManifestError("only a folder or a prefix is joined with a table", remedy="name where the pictures lie")
+    return JoinedManifest(manifest, _file(said.table), said.join)
+
+
+def _opened(path: Path, said: PlanOptions, objects: Objects | None) -> Manifest:
     place = s3_place(path)
     if place and not path.exists():
         bucket = place[5:].partition("/")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,9 @@ class PlanOptions:
     """Hand `https://` inputs to the API, where a row has no others."""
     pattern: str | None = None
     """What the names of a folder's pictures consist of."""
+    table: Path | None = None
+    """A table that the pictures of a folder or prefix are joined with, by the column `join` that both have."""
+    join: str = ""
     source: str | None = None
     """A source profile: the name of a shipped one, or the path of a TOML file."""
     group: str | None = None

@@ -99,6 +99,10 @@ class Manifest(ABC):
     def _read(self) -> Iterator[AnyRow]:
         """Yield every row."""
 
+    def unmatched(self) -> Iterator[RowProblem]:
+        """Yield what else is to be told once every row was read; none of it is a bad row."""
+        return iter(())
+
     def understood(self, used: int) -> str:
         """Return one sentence about how it was read; `used` is how many columns mean something."""
         columns = len(self.table.columns)

@@ -14,9 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from jobs.errors import RetouchError
+from producers.manifest.listing import Pattern
+from producers.manifest.problems import ManifestError, listed
 from producers.schedules.cron import Cron, CronError
 
 CatchUp = Literal["none", "last", "all"]
@@ -49,14 +60,59 @@ class Flags(_Strict):
     fresh: bool = False
 
 
+class Joined(_Strict):
+    """Pictures and the table that says what they are; the names of the pictures lead to its rows."""
+
+    prefix: str
+    """A folder, or `s3://bucket/prefix/`."""
+    table: str
+    """A manifest's file, or `s3://bucket/key`."""
+    pattern: str
+    join: str
+    """What the pattern names and the table has as a column."""
+
+    @field_validator("prefix")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        return _checked(value if not value.startswith("s3://") or value.endswith("/") else f"{value}/")
+
+    @field_validator("table")
+    @classmethod
+    def _file(cls, value: str) -> str:
+        if value.endswith("/"):
+            raise ValueError("give a file, or s3://bucket/key")
+        return _checked(value)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        try:
+            names = Pattern(self.pattern).names
+        except ManifestError as error:
+            raise ValueError(f"pattern: {error}") from None
+        if self.join not in names:
+            raise ValueError(f"join: the pattern has no {{{self.join}}}; it names {listed(names)}")
+        if self.table.startswith("s3://") and not self.prefix.startswith("s3://"):
+            # Its cells may name pictures, and whoever writes to a bucket may not name files of this machine.
+            raise ValueError("table: one in a bucket goes with pictures in a bucket")
+        return self
+
+
+def _form(value: object) -> str:
+    return "place" if isinstance(value, str) else "joined"
+
+
 class Schedule(_Strict):
     """One schedule. `settle_s` is how long a local manifest must not have changed before it is read."""
 
     name: str
     cron: str
     time_zone: str = "UTC"
-    manifest: str
-    """A file or a folder (relative paths start at `schedules.toml`), `s3://bucket/key`, or `s3://bucket/prefix/`."""
+    manifest: Annotated[
+        Annotated[str, Tag("place")] | Annotated[Joined, Tag("joined")],
+        Discriminator(_form),
+    ]
+    """A file or a folder (relative paths start at `schedules.toml`), `s3://bucket/key`, `s3://bucket/prefix/`, or
+    pictures joined with a table."""
     max_cost_usd: Annotated[float, Field(gt=0)]
     settle_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     tolerance: Annotated[float, Field(gt=0, le=1)] = 0.2
@@ -86,16 +142,8 @@ class Schedule(_Strict):
 
     @field_validator("manifest")
     @classmethod
-    def _place(cls, value: str) -> str:
-        if value.startswith("s3://"):
-            bucket, _, key = value[5:].partition("/")
-            if not bucket or not key:
-                raise ValueError(
-                    "write s3://bucket/key for a manifest, or s3://bucket/prefix/ for the pictures under it"
-                )
-        elif not value.strip() or "://" in value:
-            raise ValueError("give a path, s3://bucket/key or s3://bucket/prefix/")
-        return value
+    def _place(cls, value: str | Joined) -> str | Joined:
+        return _checked(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _comes(self) -> Self:
@@ -103,7 +151,21 @@ class Schedule(_Strict):
             Cron.parse(self.cron, ZoneInfo(self.time_zone))
         except CronError as error:
             raise ValueError(f"cron: {error}") from None
+        if isinstance(self.manifest, Joined) and self.flags.pattern is not None:
+            raise ValueError("flags.pattern: the manifest has a pattern already; leave this one out")
         return self
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What the source consists of: the manifest, or the pictures and the table."""
+        source = self.manifest
+        return (source.prefix, source.table) if isinstance(source, Joined) else (source,)
+
+    @property
+    def source(self) -> str:
+        """Where the rows come from, in words."""
+        source = self.manifest
+        return source if isinstance(source, str) else f"{source.prefix} joined with {source.table} by {source.join}"
 
     @property
     def times(self) -> Cron:
@@ -159,17 +221,33 @@ def _schedules(data: Mapping[str, Any], path: Path) -> dict[str, Schedule]:
 
 
 def _resolved(schedule: Schedule, folder: Path) -> Schedule:
+    def from_here(place: str) -> str:
+        return place if place.startswith("s3://") else str(folder / place)
+
     source, manifest = schedule.flags.source, schedule.manifest
     if source is not None and source.endswith(".toml"):
         source = str(folder / source)
-    if not manifest.startswith("s3://"):
-        manifest = str(folder / manifest)
+    if isinstance(manifest, Joined):
+        places = {"prefix": from_here(manifest.prefix), "table": from_here(manifest.table)}
+        manifest = manifest.model_copy(update=places)
+    else:
+        manifest = from_here(manifest)
     flags = schedule.flags.model_copy(update={"source": source})
     return schedule.model_copy(update={"manifest": manifest, "flags": flags})
 
 
+def _checked(place: str) -> str:
+    if place.startswith("s3://"):
+        bucket, _, key = place[5:].partition("/")
+        if not bucket or not key:
+            raise ValueError("write s3://bucket/key for a manifest, or s3://bucket/prefix/ for the pictures under it")
+    elif not place.strip() or "://" in place:
+        raise ValueError("give a path, s3://bucket/key or s3://bucket/prefix/")
+    return place
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(str(part) for part in error["loc"] if part not in ("place", "joined"))
     kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
     if kind == "missing":
         message = "is missing" + (": say what a run may cost at most" if place == "max_cost_usd" else "")

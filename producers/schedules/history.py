@@ -44,6 +44,8 @@ class Record:
     invalid: int = 0
     left_out: int = 0
     """Rows that failed too often in a row and have not changed."""
+    without_picture: int = 0
+    """Rows of a joined table that no picture belongs to; they are no rows of the source, and not invalid."""
     delta: int = 0
     """Rows that are new or changed since the last run that was opened."""
     expected_usd: float = 0.0

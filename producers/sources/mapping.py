@@ -17,7 +17,7 @@ from jobs.batch import Table
 from jobs.row import IdleRow
 from producers.manifest.damage import damaged_id
 from producers.manifest.output import FILTERS
-from producers.manifest.problems import ManifestError, listed
+from producers.manifest.problems import ManifestError, RowProblem, listed
 from producers.manifest.rows import AnyRow, BrokenRow, Manifest, RawRow, count
 from producers.manifest.spelling import hint
 from producers.manifest.template import Bound, EmptyValue
@@ -88,6 +88,10 @@ class Mapped(Manifest):
     def table(self) -> Table:
         """How the export is written."""
         return replace(self._source.table, several=True)
+
+    def unmatched(self) -> Iterator[RowProblem]:
+        """Yield what the export has to tell beside its rows."""
+        return self._source.unmatched()
 
     def _title(self) -> str:
         return self._source._title()

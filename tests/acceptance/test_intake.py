@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
@@ -13,7 +11,8 @@ from PIL import Image
 
 from producers.schedules.cron import from_stamp, stamp
 from tests.acceptance.harness import MODEL, House
-from tests.acceptance.programs import Document, Program, eventually
+from tests.acceptance.nights import batches, keys, records, said, start
+from tests.acceptance.programs import eventually
 
 UPLOADS = 60
 SCHEDULE = """
@@ -27,31 +26,6 @@ catch_up = "all"
 """
 
 
-def start(house: House, command: str, number: int) -> Program:
-    env = house.env(
-        RETOUCH_INBOX__LOOK_S="1",
-        RETOUCH_SCHEDULES=str(house.folder / "schedules.toml"),
-        RETOUCH_HEARTBEAT_FILE=str(house.folder / f"{command}-{number}.beat"),
-    )
-    argv = [sys.executable, "-P", "-m", "producers.cli", command]
-    program = Program(f"{command}-{number}", argv, env, house.folder)
-    house.own(program)
-    return program
-
-
-def records(house: House) -> list[Document]:
-    return [json.loads(house.servers.bucket.get(key)) for key in keys(house, "schedules/minutely/2")]
-
-
-def keys(house: House, prefix: str, ending: str = "") -> list[str]:
-    found: Iterable[str] = (head.key for head in house.servers.bucket.keys(house.prefix + prefix))
-    return [key for key in found if key.endswith(ending)]
-
-
-def batches(house: House) -> list[str]:
-    return [key.split("/")[-2] for key in keys(house, "batches/", "/batch.json")]
-
-
 def test_two_beats_and_one_killed_at_the_minute_make_one_batch_a_firing(house: House) -> None:
     house.manifest([{"id": "a", "image": "https://example.com/a.jpg", "prompt": "on white"}])
     (house.folder / "schedules.toml").write_text(SCHEDULE, encoding="utf-8")
@@ -61,18 +35,16 @@ def test_two_beats_and_one_killed_at_the_minute_make_one_batch_a_firing(house: H
     beats = [start(house, "beat", n) for n in range(2)]
     intakes = [start(house, "intake", n) for n in range(2)]
 
-    eventually(
-        lambda: records(house), 60, lambda: "a first firing: " + "".join(p.said[-2000:] for p in beats + intakes)
-    )
+    eventually(lambda: records(house, "minutely"), 60, lambda: "a first firing: " + said(*beats, *intakes))
     beats[0].kill()
-    eventually(lambda: len(records(house)) >= 4, 120, lambda: f"four firings: {beats[1].said}{intakes[1].said}")
+    eventually(lambda: len(records(house, "minutely")) >= 4, 120, lambda: "four firings: " + said(beats[1], *intakes))
     beats[1].kill()
     for intake in intakes:
         intake.terminate()
         intake.ended(30)
 
     assert all((house.folder / f"{name}.beat").exists() for name in ("beat-0", "beat-1", "intake-0", "intake-1"))
-    found = records(house)
+    found = records(house, "minutely")
     firings = [from_stamp(record["firing"]) for record in found]
     assert firings == [since + timedelta(minutes=n + 1) for n in range(len(found))]
     assert {record["outcome"] for record in found} == {"opened"}
@@ -95,7 +67,7 @@ def test_uploads_by_two_writers_before_two_watchers_of_which_one_is_killed_are_e
     eventually(
         lambda: len(keys(house, "inbox/team", ".receipt.json")) >= 5,
         60,
-        lambda: "the first receipts: " + "".join(program.said[-2000:] for program in beats + intakes),
+        lambda: "the first receipts: " + said(*beats, *intakes),
     )
     intakes[0].kill()
     beats[0].kill()
@@ -119,17 +91,8 @@ def test_uploads_by_two_writers_before_two_watchers_of_which_one_is_killed_are_e
 
 def test_a_dear_upload_waits_and_resume_opens_it_and_explain_says_why_its_row_waits(house: House) -> None:
     house.simulate()
-    env = {"RETOUCH_INBOX__RUN_BELOW_USD": "0"}
-    beat, intake = (
-        start(house, "beat", 0),
-        Program(
-            "intake-dear",
-            [sys.executable, "-P", "-m", "producers.cli", "intake"],
-            house.env(**env),
-            house.folder,
-        ),
-    )
-    house.own(intake)
+
+    beat, intake = start(house, "beat"), start(house, "intake", RETOUCH_INBOX__RUN_BELOW_USD="0")
     row = house.rows(1)[0]
     text = ",".join(row) + "\n" + ",".join(f'"{cell}"' for cell in row.values()) + "\n"
     house.servers.bucket.put(f"{house.prefix}inbox/autumn.csv", text.encode())

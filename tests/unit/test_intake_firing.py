@@ -11,15 +11,17 @@ from threading import Event
 from typing import cast
 
 import pytest
+from PIL import Image
 
 from jobs.errors import Refused, Unavailable
 from producers.intake.desk import Desk, Lost, alone
 from producers.intake.firing import batch_of, fire, let_go
-from producers.schedules.file import Flags, Schedule
+from producers.schedules.file import Flags, Joined, Schedule
 from producers.schedules.history import History, Record
 from tests.fakes import FakeBucket
 from tests.unit.intaking import HEADER, NOW, Clock, batches, desk, keys, lines
 
+PATTERN = "{sku}_{position}.{ext}"
 FIRING = NOW.replace(second=0)
 
 
@@ -42,7 +44,7 @@ def nightly(tmp_path: Path) -> Schedule:
 
 
 def write(schedule: Schedule, text: str) -> None:
-    Path(schedule.manifest).write_text(HEADER + text, encoding="utf-8")
+    Path(schedule.places[0]).write_text(HEADER + text, encoding="utf-8")
 
 
 def run(schedule: Schedule, place: Desk, firing: datetime = FIRING, **more: bool) -> Record | None:
@@ -167,7 +169,7 @@ def test_a_broken_source_is_held_and_opens_nothing(nightly: Schedule, place: Des
 
 
 def test_a_source_that_is_gone_is_held(nightly: Schedule, place: Desk) -> None:
-    Path(nightly.manifest).unlink()
+    Path(nightly.places[0]).unlink()
 
     record = run(nightly, place)
 
@@ -224,7 +226,7 @@ def test_a_paused_schedule_passes_by_and_a_person_may_still_run_it(nightly: Sche
 
 def test_a_manifest_that_is_still_written_to_waits(nightly: Schedule, place: Desk, clock: Clock) -> None:
     settling = nightly.model_copy(update={"settle_s": 60})
-    os.utime(nightly.manifest, (clock() - 10, clock() - 10))
+    os.utime(nightly.places[0], (clock() - 10, clock() - 10))
 
     early = run(settling, place)
     clock.at += timedelta(seconds=51)
@@ -259,6 +261,63 @@ def test_everything_under_a_prefix_is_edited_with_one_prompt(nightly: Schedule, 
     row = json.loads(place.bucket.get(f"retouch/batches/{record.batch}/plan/1/flux/000000.jsonl").splitlines()[0])
     assert row["request"]["prompt"] == "chair on white"
     assert row["request"]["inputs"] == ["s3://bucket/photos/autumn/chair_1.jpg"]
+
+
+def test_pictures_under_a_prefix_are_joined_with_a_table_of_another_one(nightly: Schedule, place: Desk) -> None:
+    for name in ("chair_1.jpg", "chair_2.jpg", "lamp_1.jpg", "sofa_1.jpg", "stool_1.jpg", "bed_1.jpg"):
+        cast("FakeBucket", place.bucket).lay(f"photos/{name}", b"x")
+    table = "sku,title,ref_1\nchair,a chair,a/wall.jpg\nlamp,a lamp,\nsofa,a sofa,\nstool,a stool,\nvase,a vase,\n"
+    cast("FakeBucket", place.bucket).lay("exports/products.csv", table.encode())
+    joined = Joined(prefix="s3://bucket/photos", table="s3://bucket/exports/products.csv", pattern=PATTERN, join="sku")
+    update = {"manifest": joined, "flags": Flags(prompt="{title}, view {position}")}
+
+    record = run(nightly.model_copy(update=update), place)
+
+    assert record is not None
+    assert (record.outcome, record.rows, record.invalid, record.without_picture) == ("opened", 6, 1, 1), record.why
+    told = place.bucket.get(record.errors).decode()
+    assert ("picture_without_row" in told, "row_without_picture" in told) == (True, True)
+    row = json.loads(place.bucket.get(f"retouch/batches/{record.batch}/plan/1/flux/000000.jsonl").splitlines()[0])
+    assert row["request"]["prompt"] == "a chair, view 1"
+    assert row["request"]["inputs"] == ["s3://bucket/photos/chair_1.jpg", "s3://bucket/photos/a/wall.jpg"]
+    assert batches(place)[0].manifest == "s3://bucket/photos/ joined with s3://bucket/exports/products.csv by sku"
+
+
+def test_many_pictures_without_a_row_hold_the_run(nightly: Schedule, place: Desk, tmp_path: Path) -> None:
+    for n in range(4):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"chair{n}_1.png")
+    (tmp_path / "products.csv").write_text("sku\nchair0\nchair1\n", encoding="utf-8")
+    joined = Joined(prefix=str(tmp_path), table=str(tmp_path / "products.csv"), pattern=PATTERN, join="sku")
+    update = {"manifest": joined, "flags": Flags(prompt="on white")}
+
+    record = run(nightly.model_copy(update=update), place)
+
+    assert record is not None
+    assert (record.outcome, record.why) == ("held", "2 of 4 rows are invalid, over 20%.")
+    assert record.errors
+
+
+@pytest.mark.parametrize("fresh", ["photos/a_1.png", "products.csv"])
+def test_pictures_and_table_have_both_to_settle(
+    nightly: Schedule, place: Desk, clock: Clock, tmp_path: Path, fresh: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a_1.png")
+    (tmp_path / "products.csv").write_text("sku\na\n", encoding="utf-8")
+    for path in (tmp_path / "photos", tmp_path / "photos" / "a_1.png", tmp_path / "products.csv"):
+        os.utime(path, (clock() - 900, clock() - 900))
+    os.utime(tmp_path / fresh, (clock() - 10, clock() - 10))
+    table, prefix = str(tmp_path / "products.csv"), str(tmp_path / "photos")
+    joined = Joined(prefix=prefix, table=table, pattern=PATTERN, join="sku")
+    settling = nightly.model_copy(update={"manifest": joined, "flags": Flags(prompt="on white"), "settle_s": 60.0})
+
+    early = run(settling, place)
+    clock.at += timedelta(seconds=51)
+    later = run(settling, place)
+
+    assert early is None
+    assert later is not None
+    assert later.outcome == "opened"
 
 
 def test_a_prefix_that_is_still_uploaded_to_waits(nightly: Schedule, place: Desk, clock: Clock) -> None:
@@ -313,7 +372,7 @@ def test_a_source_without_rights_is_held_and_one_that_is_away_is_asked_again(nig
 
 
 def test_flags_are_those_of_a_submit(nightly: Schedule, place: Desk) -> None:
-    Path(nightly.manifest).write_text("image,title\nhttps://example.com/a.jpg,chair\n", encoding="utf-8")
+    Path(nightly.places[0]).write_text("image,title\nhttps://example.com/a.jpg,chair\n", encoding="utf-8")
     flags = Flags(prompt="the {title} on white", name="winter", field={"seed": 7}, overwrite=True)
 
     record = run(nightly.model_copy(update={"flags": flags}), place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,51 @@ def test_a_manifest_in_a_bucket_stays_as_it_is(tmp_path: Path) -> None:
     text = GOOD.replace("exports/autumn.csv", "s3://shop/autumn.csv")
 
     assert read_schedules(written(tmp_path, text))["autumn"].manifest == "s3://shop/autumn.csv"
+
+
+JOINED = """
+[[schedule]]
+name = "autumn"
+cron = "30 23 * * *"
+max_cost_usd = 25
+[schedule.manifest]
+prefix = "photos"
+table = "products.csv"
+pattern = "{sku}_{position}.{ext}"
+join = "sku"
+"""
+
+
+def test_pictures_and_a_table_are_one_setting_and_both_start_at_the_file(tmp_path: Path) -> None:
+    found = read_schedules(written(tmp_path, JOINED))["autumn"]
+
+    assert found.places == (str(tmp_path / "photos"), str(tmp_path / "products.csv"))
+    assert found.source == f"{tmp_path / 'photos'} joined with {tmp_path / 'products.csv'} by sku"
+
+
+def test_a_prefix_of_a_bucket_is_one_with_its_last_slash_forgotten(tmp_path: Path) -> None:
+    text = JOINED.replace('"photos"', '"s3://shop/photos"').replace('"products.csv"', '"s3://shop/products.csv"')
+
+    assert read_schedules(written(tmp_path, text))["autumn"].places == ("s3://shop/photos/", "s3://shop/products.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('table = "products.csv"', "", "schedule autumn: manifest.table is missing"),
+        ('join = "sku"', 'join = "ean"', "the pattern has no {ean}; it names sku, position"),
+        ("{sku}_{position}.{ext}", "{sku}{position}", "nothing stands between"),
+        ('"products.csv"', '"s3://shop/products.csv"', "one in a bucket goes with pictures in a bucket"),
+        ('"photos"', '"https://shop.example/"', "give a path, s3://bucket/key or s3://bucket/prefix/"),
+        ('"products.csv"', '"tables/"', "give a file, or s3://bucket/key"),
+        ('join = "sku"', 'join = "sku"\n[schedule.flags]\npattern = "{sku}.{ext}"', "has a pattern already"),
+    ],
+)
+def test_what_cannot_be_joined_is_said_before_the_night(tmp_path: Path, old: str, new: str, why: str) -> None:
+    assert old in JOINED
+
+    with pytest.raises(ScheduleError, match=re.escape(why)):
+        read_schedules(written(tmp_path, JOINED.replace(old, new)))
 
 
 def test_a_profile_beside_the_file_is_found_from_anywhere(tmp_path: Path) -> None:
