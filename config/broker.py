@@ -65,3 +65,15 @@ class Messenger:
         queue = PAID_QUEUE if paid else EDIT_QUEUE if task == EDIT else HOUSE_QUEUE
         with suppress(OperationalError):
             self._app.send_task(task, args=list(args), queue=queue, ignore_result=True, argsrepr="…", kwargsrepr="…")
+
+
+def waiting(app: Celery) -> int:
+    """Return how many messages wait in the workers' queues.
+
+    Raises:
+        OperationalError: Redis cannot be reached.
+    """
+    with app.pool.acquire(block=True, timeout=5) as found:
+        connection: Any = found
+        channel = connection.default_channel
+        return sum(channel.queue_declare(queue=name).message_count for name in QUEUES)

@@ -9,7 +9,14 @@ import sys
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    task_received,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from config.broker import transport
 from config.logs import set_up_logging
@@ -82,6 +89,11 @@ def _check(conf: Any, options: Any, **_: Any) -> None:
 @worker_ready.connect(weak=False)
 def _begin(**_: Any) -> None:
     process.start()
+
+
+@task_received.connect(weak=False)
+def _taken(**_: Any) -> None:
+    process.appetite.fed()
 
 
 @worker_shutting_down.connect(weak=False)

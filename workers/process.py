@@ -1,7 +1,8 @@
 """One worker process: its desk, and the threads that live as long as it does.
 
 Celery's soft shutdown does nothing for threads, so a flag is set when a shutdown begins and every wait listens to
-it: waiting jobs go back at once, a POST in flight and a download are finished and written down.
+it: waiting jobs go back at once, a POST in flight and a download are finished and written down. What has not ended
+after RETOUCH_WORKER__DRAIN_S is left to its lease: the process ends, and another one takes it over.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import uuid
 
 import structlog
 from celery import Celery
+from celery.worker import state
+from kombu.exceptions import OperationalError
 
-from config.broker import Messenger
+from config.broker import Messenger, waiting
 from config.heartbeat import Heartbeat
 from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
 from config.settings import Settings
 from jobs.models import Catalogue
 from workers.api.client import Api, Key
+from workers.appetite import Appetite
 from workers.desk import Desk
 from workers.edit import HOUSE_THREADS
 from workers.feed import window
@@ -33,6 +37,8 @@ from workers.tick import Tick
 from workers.web import Web
 
 log = structlog.get_logger(__name__)
+
+WATCH_S = 5.0
 
 
 def threads_wanted(settings: Settings, catalogue: Catalogue) -> int:
@@ -51,6 +57,8 @@ class Process:
         self._desk: Desk | None = None
         self._tick: Tick | None = None
         self.heart = Heartbeat(settings.heartbeat_file)
+        self.appetite = Appetite()
+        self.exit_code = 0
 
     @property
     def desk(self) -> Desk:
@@ -77,11 +85,16 @@ class Process:
         threading.Thread(
             target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True
         ).start()
+        threading.Thread(target=self._watch, name="appetite", daemon=True).start()
         log.info("worker started", owner=desk.owner, threads=desk.threads, origin=self._settings.api.origin)
 
     def stop(self) -> None:
-        """Begin the shutdown: every wait ends."""
+        """Begin the shutdown: every wait ends, and so does the process at the latest after the time to drain."""
         desk = self.desk
+        if not desk.stopping.is_set():
+            last = threading.Timer(self._settings.worker.drain_s, _end_at_once)
+            last.daemon = True
+            last.start()
         desk.stopping.set()
         desk.gate.freed()
 
@@ -92,6 +105,27 @@ class Process:
         self.desk.keeper.close()
         self.desk.api.close()
         log.info("worker stopped", owner=self.desk.owner)
+
+    def _watch(self) -> None:
+        """End this process with 1 when it has lost its appetite, so that whoever looks after it starts it anew."""
+        desk = self.desk
+        while not desk.stopping.wait(WATCH_S):
+            try:
+                messages = waiting(self._app)
+            except OperationalError:
+                self.appetite.fed()
+                continue
+            if self.appetite.lost(waiting=messages, room=desk.keeper.held() < desk.threads - HOUSE_THREADS):
+                log.error("this worker takes no messages any more, and ends", owner=desk.owner, waiting=messages)
+                self.exit_code = 1
+                self.stop()
+                state.should_stop = self.exit_code  # type: ignore[assignment]  # Celery's stubs know no code here
+                return
+
+
+def _end_at_once() -> None:
+    log.error("not everything ended in time; leases of what is left lapse, and others take it over")
+    os._exit(1)
 
 
 def _make_desk(settings: Settings, app: Celery) -> Desk:
