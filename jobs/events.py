@@ -30,10 +30,12 @@ class Begun(Event):
     looked_at: float = 0.0
     """When the bucket was asked for a filed result and had none."""
     flags: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         return {
             "flags": self.flags,
+            "inputs": self.inputs,
             "fingerprint": self.fingerprint,
             "key_id": self.key_id,
             "submitted_at": at,
@@ -213,10 +215,12 @@ class Unchanged(Event):
     result: Result
     fingerprint: str
     how: str
+    inputs: tuple[str, ...] = ()
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         return {
             "result": self.result,
+            "inputs": self.inputs,
             "fingerprint": self.fingerprint,
             "how": self.how,
             "stored_at": at,

@@ -100,6 +100,8 @@ class Result:
     height: int
     replaced_sha256: str = ""
     """sha256 of our own earlier object at the output key, where publishing replaced one."""
+    etag: str = ""
+    """The ETag under which it was seen at its output key, whole and ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,8 @@ class Job:
     """How often in a row it was given back unspent; only the length of the next wait depends on it."""
     key_id: str = ""
     fingerprint: str = ""
+    inputs: tuple[str, ...] = ()
+    """What each input was when it was read (`jobs.known.evidence`)."""
     receipt: Receipt | None = None
     url: str = ""
     deadline: float = 0.0
@@ -184,6 +188,7 @@ class Job:
         data["result"] = Result(**live["result"]) if live["result"] else None
         data["failures"] = tuple(Failure(**f) for f in live["failures"])
         data["flags"] = tuple(live["flags"])
+        data["inputs"] = tuple(live.get("inputs", ()))
         return cls(order=order, **data, **apart)
 
     def log_context(self) -> dict[str, Any]:

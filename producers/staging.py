@@ -152,7 +152,7 @@ class Staging:
         uri, path = seen[0], path_of(seen[0])
         if key := self._known(path, seen):
             return self._layout.uri(self._bucket.name, key)
-        data, looks = _read_unchanged(path, seen)
+        data, looks = read_unchanged(path, seen)
         if looks is None:
             return uri
         try:
@@ -193,7 +193,7 @@ def _local(row: Row) -> Iterator[FileSeen]:
             yield uri, size, mtime
 
 
-def _read_unchanged(path: Path, seen: FileSeen) -> tuple[bytes, Looks | None]:
+def read_unchanged(path: Path, seen: FileSeen) -> tuple[bytes, Looks | None]:
     """Return a file's bytes and how it looked when they were read; None where it is not as the plan saw it."""
     try:
         with path.open("rb") as file:

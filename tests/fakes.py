@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from jobs.bucket.port import Head
+from jobs.bucket.port import Head, Read
 from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError
 
 Conditional = Literal["kept", "ignored", "refused"]
@@ -44,11 +44,15 @@ class FakeBucket:
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
         """Return an object; more than `max_bytes` raises `Refused`."""
+        return self.read(key, bucket=bucket, max_bytes=max_bytes).data
+
+    def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
+        """Return an object as `get` does, with its ETag."""
         self._asked("get", key)
-        _, data = self._at(key, bucket)
+        head, data = self._at(key, bucket)
         if max_bytes is not None and len(data) > max_bytes:
             raise Refused(f"{key}: larger than the {max_bytes} bytes that are taken here")
-        return data
+        return Read(data, head.etag)
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
         """Return what is known of an object, or None where there is none."""
@@ -109,13 +113,14 @@ class FakeBucket:
             known = head.metadata if metadata is None else metadata
             self._write(self._name, target, data, content_type or head.content_type, dict(known))
 
-    def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
+    def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
         """Yield what lies under a prefix, in the order of keys, without metadata."""
         self._asked("keys", prefix)
         with self._lock:
-            found = sorted(key for bucket, key in self._objects if bucket == self._name and key.startswith(prefix))
+            wanted = bucket or self._name
+            found = sorted(key for place, key in self._objects if place == wanted and key.startswith(prefix))
         for key in itertools.islice(found, limit):
-            head, _ = self._at(key)
+            head, _ = self._at(key, bucket)
             yield Head(key=key, bytes=head.bytes, etag=head.etag, modified=head.modified)
 
     def delete(self, key: str) -> None:

@@ -18,11 +18,13 @@ from typing import Any
 import structlog
 
 from jobs.batch import ROWS_PER_CHUNK, Batch, BatchState, Progress, document
-from jobs.errors import LedgerError, NotFound, StorageError
+from jobs.errors import LedgerError, NotFound, StorageError, Unavailable
 from jobs.job import State
+from jobs.known.line import learnt
+from jobs.known.state import Changes, NameState
 from jobs.pictures import PictureError, thumbnail
 from jobs.report.build import OUTCOMES, SUMMARY, build_report
-from jobs.report.joining import in_order
+from jobs.report.joining import Joined, in_order
 from jobs.report.tables import failed_name
 from jobs.row import IdleRow, Row
 from workers.desk import Desk
@@ -78,7 +80,8 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
     late = [head.key for head in desk.bucket.keys(desk.layout.late_parts(batch.id))]
     told["late_parts"] = late
     first = _with_earlier_rounds(batch, told, desk)
-    with TemporaryDirectory(prefix="retouch-report-") as name:
+    state = NameState(batch.name, desk.bucket, desk.layout)
+    with TemporaryDirectory(prefix="retouch-report-") as name, Changes(Path(name), _lines(state, first)) as changes:
         folder = Path(name)
         report = build_report(
             batch,
@@ -89,7 +92,9 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
             idle=_idle(first, desk),
             pictures=lambda row, outcome: _thumbnails(row, outcome, desk),
             at=at,
+            each=lambda one: _learn(one, batch.origin, changes),
         )
+        _remember(state, changes, batch)
         for file in sorted(report.files, key=lambda name: name == SUMMARY):  # the summary last: it says `done`
             kind = _type_of(file, batch.table.encoding)
             desk.bucket.put_file(desk.layout.batch(batch.id, file), folder / file, content_type=kind)
@@ -103,6 +108,32 @@ def _type_of(file: str, encoding: str) -> str:
     if suffix == ".csv":
         return f"text/csv; charset={_CHARSETS.get(encoding, encoding)}"
     return _TYPES.get(suffix, "application/octet-stream")
+
+
+def _lines(state: NameState, first: Batch) -> int:
+    """Return about how many lines the state of a name has after this batch."""
+    try:
+        return state.index().rows + first.rows
+    except Unavailable:
+        raise
+    except StorageError:  # `_remember` will say so
+        return first.rows
+
+
+def _learn(one: Joined, origin: str, changes: Changes) -> None:
+    known = learnt(origin, one.row, one.outcome)
+    if known is not None:
+        changes.add(known)
+
+
+def _remember(state: NameState, changes: Changes, batch: Batch) -> None:
+    """Write what the next plan of this name needs to settle unchanged rows. It is a help: no batch waits for it."""
+    try:
+        state.write(changes)
+    except Unavailable:
+        raise
+    except StorageError as error:
+        log.warning("the state of the name was not written", batch=batch.id, why=str(error))
 
 
 def _with_earlier_rounds(batch: Batch, told: dict[str, Any], desk: Desk) -> Batch:

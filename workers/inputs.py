@@ -6,8 +6,10 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import BadCredentials, NotFound, Refused
+from jobs.known.evidence import of_object, of_url, passed
 from jobs.models import Model
 from jobs.pictures import PictureError, fit, identity
 from jobs.request import Request
@@ -34,6 +36,8 @@ class Loaded:
     pictures: tuple[bytes | str, ...]
     identities: tuple[str, ...]
     """What each picture is, whatever its metadata says; the fingerprint is made of these."""
+    evidence: tuple[str, ...]
+    """By what each picture can be told to be unchanged without reading it; empty where nothing can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +52,9 @@ class Encoded:
 class Inputs:
     """Loads a request's pictures, and encodes them for a model."""
 
-    def __init__(self, bucket: Bucket, web: Web, allowed_buckets: Sequence[str]) -> None:
+    def __init__(self, bucket: Bucket, layout: Layout, web: Web, allowed_buckets: Sequence[str]) -> None:
         self._bucket = bucket
+        self._layout = layout
         self._web = web
         self._allowed = {bucket.name, *allowed_buckets}
 
@@ -62,11 +67,17 @@ class Inputs:
             jobs.errors.Unavailable: the bucket does not answer.
         """
         pictures: list[bytes | str] = []
+        evidence: list[str] = []
         for uri in request.inputs:
-            passed = request.pass_urls and uri.startswith("https://")
-            pictures.append(uri if passed else self._fetch(uri))
+            if passed(request, uri):
+                pictures.append(uri)
+                evidence.append(of_url(uri))
+                continue
+            picture, etag = self._fetch(uri)
+            pictures.append(picture)
+            evidence.append(of_object(uri, etag, self._layout, self._bucket.name))
         identities = tuple(p if isinstance(p, str) else identity(p) for p in pictures)
-        return Loaded(pictures=tuple(pictures), identities=identities)
+        return Loaded(pictures=tuple(pictures), identities=identities, evidence=tuple(evidence))
 
     @staticmethod
     def encode(loaded: Loaded, model: Model) -> Encoded:
@@ -89,25 +100,27 @@ class Inputs:
                 shrunk.append(fitted.note)
         return Encoded(sent=tuple(sent), shrunk=tuple(shrunk))
 
-    def _fetch(self, uri: str) -> bytes:
+    def _fetch(self, uri: str) -> tuple[bytes, str]:
+        """Return a picture and, from a bucket, its ETag."""
         if uri.startswith("s3://"):
             return self._from_bucket(uri)
         if uri.startswith("file://"):
             raise InputFailed("image_changed", "the file changed after the plan was made; plan it again")
         try:
-            return self._web.fetch(uri)
+            return self._web.fetch(uri), ""
         except FetchError as error:
             raise InputFailed(error.code, str(error), transient=error.transient) from None
 
-    def _from_bucket(self, uri: str) -> bytes:
+    def _from_bucket(self, uri: str) -> tuple[bytes, str]:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if bucket not in self._allowed:
             raise InputFailed("image_forbidden", f"bucket {bucket} is not one of RETOUCH_S3__INPUT_BUCKETS")
         try:
-            return self._bucket.get(key, bucket=bucket, max_bytes=LARGEST_INPUT)
+            found = self._bucket.read(key, bucket=bucket, max_bytes=LARGEST_INPUT)
         except BadCredentials:  # says nothing about this picture: the same would happen to every row
             raise
         except NotFound:
             raise InputFailed("image_not_found", f"nothing lies at {uri}") from None
         except Refused as error:
             raise InputFailed("image_forbidden", str(error)) from None
+        return found.data, found.etag

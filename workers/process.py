@@ -153,7 +153,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             refused=settings.submit.refused_statuses,
         ),
         keys=KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now),
-        inputs=Inputs(bucket, Web(trusted_hosts=trusted, max_bytes=LARGEST_INPUT), settings.s3.input_buckets),
+        inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=LARGEST_INPUT), settings.s3.input_buckets),
         gate=Gate(ledger, stopping),
         keeper=LeaseKeeper(ledger, owner),
         pace=Pace(),

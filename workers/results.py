@@ -27,7 +27,7 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024
 """The most that is read of an object that may be a result; 4 MP of PNG with 16 bits a channel are half of it."""
 
 _TRIES = 4
-_RESERVED = ("results/", "inputs/", "batches/", "inbox/", "probe/")
+_RESERVED = ("results/", "inputs/", "batches/", "names/", "schedules/", "inbox/", "probe/")
 _JOB, _BATCH, _KEY = "retouch-job", "retouch-batch", "retouch-key"
 _FINGERPRINT, _SHA256, _BYTES = "retouch-fingerprint", "retouch-sha256", "retouch-bytes"
 _FORMAT, _WIDTH, _HEIGHT = "retouch-format", "retouch-width", "retouch-height"
@@ -71,6 +71,7 @@ class Filed:
             width=self.width,
             height=self.height,
             replaced_sha256=at.replaced_sha256,
+            etag=at.etag,
         )
 
     def metadata(self) -> dict[str, str]:
@@ -89,10 +90,12 @@ class Filed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Where a result was published. `replaced_sha256` is that of our own earlier object there, else empty."""
+    """Where a result was published. `replaced_sha256` is that of our own earlier object there, else empty; `etag` is
+    the store's mark of these bytes."""
 
     key: str
     replaced_sha256: str = ""
+    etag: str = ""
     how: Literal["copied", "kept"]
 
 
@@ -210,8 +213,8 @@ class Results:
             standing = self._standing(key, there, filed.fingerprint, filed.sha256, overwrite=overwrite)
             if standing is Standing.NOT_OURS and (there is None or there.etag != torn):
                 raise OutputNotOurs(key, reserved=self._reserved(key))
-            if standing is Standing.OURS_SAME:
-                return Published(key=key, how="kept")
+            if there is not None and standing is Standing.OURS_SAME:
+                return Published(key=key, etag=there.etag, how="kept")
             if there is not None and standing is Standing.OURS_OTHER:
                 replaced = there.metadata[_SHA256]
             try:
@@ -223,7 +226,7 @@ class Results:
                 continue
             ours = after.metadata.get(_KEY) == metadata[_KEY]
             if ours and after.bytes == filed.bytes:
-                return Published(key=key, replaced_sha256=replaced, how="copied")
+                return Published(key=key, replaced_sha256=replaced, etag=after.etag, how="copied")
             if not ours and not overwrite:
                 raise OutputNotOurs(key)  # somebody wrote there since
             torn = after.etag

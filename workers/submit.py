@@ -48,7 +48,7 @@ def prepare(job: Job, desk: Desk) -> Event:
         except Refused as error:  # our own folder: the rights or the credentials are gone, for every row alike
             return _pause_for_storage(job, desk, str(error))
         if filed is not None and (not batch.fresh or filed.batch == order.batch):
-            return _from_filed(job, desk, filed, print_, overwrite=batch.overwrite)
+            return _from_filed(job, desk, filed, print_, loaded, overwrite=batch.overwrite)
         output = output_key(order.output, _expected_format(job, desk))
         if desk.results.check_output(output, print_, overwrite=batch.overwrite) is Standing.NOT_OURS:
             return Failed(code="output_not_ours", detail=f"{output}: use --overwrite to replace it")
@@ -65,7 +65,7 @@ def prepare(job: Job, desk: Desk) -> Event:
         return Failed(code="output_refused", detail=str(error))
     except (Unavailable, NotFound) as error:
         return GivenBack(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
-    return Begun(fingerprint=print_, key_id=key.id, looked_at=looked_at, flags=prepared.flags)
+    return Begun(fingerprint=print_, key_id=key.id, looked_at=looked_at, flags=prepared.flags, inputs=loaded.evidence)
 
 
 def post(job: Job, desk: Desk) -> Event:
@@ -156,6 +156,7 @@ def _encode(job: Job, desk: Desk, loaded: Loaded) -> Prepared:
     )
 
 
-def _from_filed(job: Job, desk: Desk, filed: Filed, print_: str, *, overwrite: bool) -> Event:
+def _from_filed(job: Job, desk: Desk, filed: Filed, print_: str, loaded: Loaded, *, overwrite: bool) -> Event:
     published = desk.results.publish(filed, job.order.output, job=job.id, overwrite=overwrite)
-    return Unchanged(result=filed.published(published), fingerprint=print_, how=published.how)
+    result = filed.published(published)
+    return Unchanged(result=result, fingerprint=print_, how=published.how, inputs=loaded.evidence)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+
+_STAGED = re.compile(r"inputs/([0-9a-f]{2})/([0-9a-f]{64})\.[a-z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,18 @@ class Layout:
     def staged(self, sha256: str, extension: str) -> str:
         """Return the key of a staged local picture."""
         return f"{self.prefix}inputs/{sha256[:2]}/{sha256}.{extension}"
+
+    def staged_sha256(self, key: str) -> str:
+        """Return the sha256 that a staged picture's key names; empty for any other key."""
+        found = _STAGED.fullmatch(key.removeprefix(self.prefix)) if key.startswith(self.prefix) else None
+        return found[2] if found is not None and found[2].startswith(found[1]) else ""
+
+    def name(self, name: str, file: str = "") -> str:
+        """Return the key of a file of what is known of a batch name's rows, or its folder where no file is given.
+
+        A name may hold any letters and slashes; its hash stands for it.
+        """
+        return f"{self.prefix}names/{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}/{file}"
 
     def batch(self, batch: str, name: str = "") -> str:
         """Return the key of a file of a batch, or its folder where no name is given."""

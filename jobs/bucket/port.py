@@ -21,6 +21,14 @@ class Head:
     """When the object was written, in epoch seconds by the store's clock; only a listing says so, else it is 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An object's bytes, and the ETag that they had: empty where the store gave none."""
+
+    data: bytes
+    etag: str
+
+
 class Bucket(Protocol):
     """One bucket, and read access to others.
 
@@ -33,6 +41,9 @@ class Bucket(Protocol):
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
         """Return an object; more than `max_bytes` raises `Refused`. `bucket` names another one."""
+
+    def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
+        """Return an object as `get` does, with its ETag."""
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
         """Return what the store knows of an object, or None where there is none."""
@@ -70,8 +81,8 @@ class Bucket(Protocol):
         the ETag `if_match`. Not every store keeps these conditions, nor says so.
         """
 
-    def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
-        """Yield what lies under a prefix, in the order of keys."""
+    def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
+        """Yield what lies under a prefix, in the order of keys. `bucket` names another one."""
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""

@@ -20,7 +20,7 @@ from boto3.session import Session
 from botocore import exceptions as boto
 from botocore.config import Config
 
-from jobs.bucket.port import Head
+from jobs.bucket.port import Head, Read
 from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, Unavailable
 
 if TYPE_CHECKING:
@@ -169,17 +169,22 @@ class S3Bucket:
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
         """Return an object; one over `max_bytes` raises `Refused` before it is read."""
+        return self.read(key, bucket=bucket, max_bytes=max_bytes).data
+
+    def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
+        """Return an object as `get` does, with its ETag."""
         where = _uri(bucket or self._name, key)
         with _asking(_READ, where):
             answer = self._client.get_object(Bucket=bucket or self._name, Key=key)
+            etag = answer.get("ETag", "").strip('"')
             with closing(answer["Body"]) as body:
                 if max_bytes is None:
-                    return body.read()
+                    return Read(body.read(), etag)
                 if answer.get("ContentLength", 0) <= max_bytes:
                     data = body.read(max_bytes + 1)
                     if len(data) <= max_bytes:
                         body.read()  # at the end of the stream, this compares what came with what was announced
-                        return data
+                        return Read(data, etag)
         raise Refused(f"{where}: larger than the {max_bytes} bytes that are taken here")
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
@@ -277,14 +282,15 @@ class S3Bucket:
                 Bucket=self._name, Key=target, CopySource={"Bucket": self._name, "Key": source}, **changes
             )
 
-    def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
+    def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
         """Yield what lies under a prefix, in the store's order of keys, without metadata; read page by page."""
+        bucket = bucket or self._name
         left = limit
         more: dict[str, Any] = {}
         while left is None or left > 0:
             size = 1000 if left is None else min(left, 1000)
-            with _asking(_LIST, _uri(self._name, prefix)):
-                page = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, MaxKeys=size, **more)
+            with _asking(_LIST, _uri(bucket, prefix)):
+                page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
             for entry in page.get("Contents", [])[:size]:
                 yield Head(
                     key=entry["Key"],

@@ -6,7 +6,7 @@ is written last and comes last in `Report.files`, because a batch counts as done
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.batch import Batch, BatchState
 from jobs.report.html import write_page
-from jobs.report.joining import ROWS_PER_RANGE, cancelled, joined
+from jobs.report.joining import ROWS_PER_RANGE, Joined, cancelled, joined
 from jobs.report.lines import encodable, json_line
 from jobs.report.sheet import CARDS, ContactSheet, Pictures
 from jobs.report.single import Jobs, jobs_name
@@ -44,6 +44,7 @@ def build_report(
     idle: Iterable[IdleRow] = (),
     pictures: Pictures,
     at: float,
+    each: Callable[[Joined], object] = lambda _: None,
     cards: int = CARDS,
     rows_per_range: int = ROWS_PER_RANGE,
 ) -> Report:
@@ -60,6 +61,7 @@ def build_report(
         pictures: thumbnails of a row before and after; called for at most `cards` rows, after everything else is
             written. What it raises as RetouchError, OSError or ValueError counts as no picture.
         at: the time (epoch seconds) at which rows that were never fed were cancelled.
+        each: gets every row with its outcome, in order.
         cards: how many rows the page shows.
         rows_per_range: how many rows' outcomes are in memory at once.
 
@@ -87,6 +89,7 @@ def build_report(
             failed.add(one)
             totals.add(one.outcome, earlier_usd=one.earlier_usd)
             sheet.offer(one)
+            each(one)
         failing = failed.write()
     tables = [results_name(table)]
     tables += [jobs_name(table)] if table.several else []

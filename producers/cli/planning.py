@@ -175,8 +175,7 @@ def _listing(settings: Settings) -> Objects | None:
         return None
 
     def objects(bucket: str, prefix: str) -> Iterator[Head]:
-        s3 = settings.s3.model_copy(update={"bucket": bucket})
-        return bucket_of(settings.model_copy(update={"s3": s3})).keys(prefix)
+        return bucket_of(settings).keys(prefix, bucket=bucket)
 
     return objects
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from config.parts import bucket_of
 from config.settings import Settings
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
@@ -40,10 +39,7 @@ class Desk:
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Head]:
         """List what lies under a prefix of a bucket that may be read."""
-        if bucket == self.bucket.name:
-            return self.bucket.keys(prefix)
-        s3 = self.settings.s3.model_copy(update={"bucket": bucket})
-        return bucket_of(self.settings.model_copy(update={"s3": s3})).keys(prefix)
+        return self.bucket.keys(prefix, bucket=bucket)
 
     def now(self) -> datetime:
         """Return the ledger's time, which every machine shares."""

@@ -216,7 +216,7 @@ def test_a_result_that_is_written_over_at_once_is_kept_all_the_same(
 
 def test_the_filed_result_is_found_before_earlier_ones_in_whatever_order_the_store_lists(layout: Layout) -> None:
     class Backwards(FakeBucket):
-        def keys(self, prefix: str, *, limit: int | None = None) -> Iterator[Head]:
+        def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
             return reversed(list(super().keys(prefix, limit=limit)))
 
     results = Results(Backwards(), layout)

@@ -260,13 +260,13 @@ def test_what_is_left_is_counted_in_rows(house: House, tmp_path: Path) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The pictures that are read from now on."""
     found: list[Path] = []
-    really = staging._read_unchanged
+    really = staging.read_unchanged
 
     def noting(path: Path, seen: staging.FileSeen) -> tuple[bytes, remembered.Looks | None]:
         found.append(path)
         return really(path, seen)
 
-    monkeypatch.setattr(staging, "_read_unchanged", noting)
+    monkeypatch.setattr(staging, "read_unchanged", noting)
     return found
 
 

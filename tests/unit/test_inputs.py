@@ -120,7 +120,7 @@ def test_with_passed_urls_a_bucket_is_still_read_here() -> None:
 
 
 def test_a_picture_within_the_limits_is_sent_byte_for_byte_as_bare_base64() -> None:
-    encoded = Inputs.encode(Loaded(pictures=(picture(),), identities=("i",)), PRO)
+    encoded = Inputs.encode(Loaded(pictures=(picture(),), identities=("i",), evidence=("",)), PRO)
 
     assert base64.b64decode(encoded.sent[0], validate=True) == picture()
     assert encoded.shrunk == ()
@@ -129,7 +129,9 @@ def test_a_picture_within_the_limits_is_sent_byte_for_byte_as_bare_base64() -> N
 def test_a_picture_over_the_limits_is_shrunk_and_says_so() -> None:
     small = replace(PRO, max_input_pixels=1000)
 
-    encoded = Inputs.encode(Loaded(pictures=(picture(), picture(16, 16)), identities=("i", "j")), small)
+    encoded = Inputs.encode(
+        Loaded(pictures=(picture(), picture(16, 16)), identities=("i", "j"), evidence=("", "")), small
+    )
 
     assert inspect(base64.b64decode(encoded.sent[0])).pixels <= 1000
     assert base64.b64decode(encoded.sent[1]) == picture(16, 16)
@@ -138,6 +140,6 @@ def test_a_picture_over_the_limits_is_shrunk_and_says_so() -> None:
 
 def test_what_is_no_picture_is_said_before_it_is_sent() -> None:
     with pytest.raises(InputFailed) as caught:
-        Inputs.encode(Loaded(pictures=(b"words",), identities=("i",)), PRO)
+        Inputs.encode(Loaded(pictures=(b"words",), identities=("i",), evidence=("",)), PRO)
 
     assert caught.value.code == "image_unreadable"
