@@ -11,11 +11,16 @@ from collections.abc import Iterator
 import pytest
 import redis
 import structlog
+from hypothesis import settings
 
 from tests.servers import RunningS3, redis_server, seaweed
 
 _OUTSIDE = ("RETOUCH_", "AWS_", "BFL_")
 
+
+# On a machine that is busy elsewhere any example may take long, and that is no fault of the code.
+settings.register_profile("retouch", deadline=None)
+settings.load_profile("retouch")
 
 # structlog's own default draws every local of every frame of a traceback, which takes seconds for one.
 structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()])
