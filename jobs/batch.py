@@ -122,6 +122,8 @@ class Progress:
     """Charges that became known for jobs that had ended, or been bought again."""
     duplicates_cost: int = 0
     """What these have cost; `settled` has it too."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Results that lie on a worker's disk until storage is back, by the disk."""
     reasons: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """For each reason code: rows that ended with it, and what they cost."""
     low: Mapping[str, int] = field(default_factory=dict)
@@ -154,6 +156,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "skipped": batch.skipped,
         "counts": counts,
         "held": progress.held,
+        "kept_on": [{"spool": spool, "rows": rows} for spool, rows in sorted(progress.kept.items())],
         "doubts": progress.doubts,
         "doubt_exposure_usd": usd(progress.doubt_used),
         "duplicates": {"tasks": progress.duplicates, "cost_usd": usd(progress.duplicates_cost)},

@@ -180,20 +180,21 @@ class Ready(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UrlExpired(Event):
-    """The result's URL died before the bytes were safe; the task is polled once more."""
+    """The result's URL died before the bytes were safe, or the disk spoilt them; the task is polled once more."""
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
-        return {"url": "", "renewed": True}
+        return {"url": "", "renewed": True, "spool": "", "detail": ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept(Event):
-    """The bytes are checked and safe on one worker's disk; storage is away."""
+    """The bytes are checked and safe on one worker's disk, named by `spool`; storage is away."""
 
     detail: str
+    spool: str = ""
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
-        return {"detail": self.detail}
+        return {"owner": "", "not_before": 0.0, "waits": 0, "spool": self.spool, "detail": self.detail}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +206,7 @@ class Stored(Event):
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         flags = (*job.flags, *self.flags)
-        return {"result": self.result, "flags": flags, "how": "bought", "stored_at": at, **_ended(at)}
+        return {"result": self.result, "flags": flags, "how": "bought", "detail": "", "stored_at": at, **_ended(at)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +288,7 @@ def _corrected(job: Job, reported: int | None, otherwise: str = "") -> Mapping[s
 
 
 def _ended(at: float) -> Mapping[str, Any]:
-    return {"owner": "", "not_before": 0.0, "ended_at": at, "sent": False}
+    return {"owner": "", "not_before": 0.0, "ended_at": at, "sent": False, "spool": ""}
 
 
 def applied(event: Event, job: Job, at: float, **more: Any) -> Job:

@@ -140,6 +140,8 @@ class Job:
     """When the result's URL dies."""
     renewed: bool = False
     """The URL died once already and the task was polled again."""
+    spool: str = ""
+    """While the job is kept: the disk that its checked bytes lie on."""
     seed: int | None = None
     result: Result | None = None
     reason: str = ""

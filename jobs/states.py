@@ -60,9 +60,10 @@ TABLE: Mapping[State, Mapping[type[Event], State]] = {
         e.Failed: S.FAILED,
         e.GivenBack: S.READY,
     },
-    # The checked bytes are on one worker's disk.
+    # The checked bytes are on one worker's disk, and only who works there goes on.
     S.KEPT: {
         e.Stored: S.STORED,
+        e.UrlExpired: S.RUNNING,  # the disk has spoilt them
         e.Failed: S.FAILED,
         e.GivenBack: S.KEPT,
     },

@@ -47,6 +47,7 @@ class Books:
     counts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     costs: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
     fed_at: dict[str, float] = field(default_factory=dict)
     finished_at: float = 0.0
     jobs: set[str] = field(default_factory=set)
@@ -63,6 +64,7 @@ class Books:
             staged=dict(self.staged),
             hot=dict(self.hot),
             counts=dict(self.counts),
+            kept={spool: rows for spool, rows in self.kept.items() if rows},
             reasons={code: (rows, self.costs[code]) for code, rows in self.rows.items() if rows},
             low=dict(self.low),
             ceiling=self.ceiling,
@@ -78,6 +80,8 @@ class Books:
         for code, rows, cost in change.reasons:
             self.rows[code] += rows
             self.costs[code] += cost
+        for spool, rows in change.kept:
+            self.kept[spool] += rows
         self.counts[change.was_state] -= 1
         self.counts[change.state] += 1
 

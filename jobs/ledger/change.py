@@ -44,6 +44,9 @@ FEED_AGAIN_S = 2.0
 WORKER_S = 60
 """A worker that says nothing for so long is not counted as alive."""
 
+SPOOL_S = 30 * 86_400
+"""A spool that nobody says anything of for so long is forgotten; what lies on its disk is not."""
+
 PARTS_A_ROUND = 100_000
 """Each round numbers its parts of outcomes from a place of its own: a batch that was forgotten and reopened must
 not write over the parts in the bucket."""
@@ -98,6 +101,8 @@ def index_of(job: Job) -> Index:
     """Return the index that the job belongs in."""
     if job.final or job.held:
         return Index.NONE
+    if job.state is State.KEPT and not job.owner:
+        return Index.NONE  # a message would reach any worker; who has the disk looks at the disk
     if job.state is State.IN_DOUBT:
         return Index.DOUBTS
     return Index.LEASES if job.owner else Index.DUE
@@ -146,6 +151,10 @@ class Change:
     reasons: Sequence[tuple[str, int, int]]
     """(code, rows, micro-dollars) to add to the batch's counts; rows and money may be negative."""
     held: int
+    spool: str
+    """The disk that the job's bytes lie on."""
+    kept: Sequence[tuple[str, int]]
+    """(disk, rows) to add to what the batch has on each."""
     doubts: int
     doubt_used: int
     paid: bool
@@ -183,6 +192,8 @@ class Change:
             outcome=outcome_line(after) if (after.final or after.held) and after != before else "",
             reasons=_reasons(before, after),
             held=int(after.held) - int(before.held),
+            spool=after.spool,
+            kept=_kept(before, after),
             doubts=after.doubts - before.doubts,
             doubt_used=_doubt_used(before, after),
             paid=after.receipt is not None and not after.final,
@@ -227,6 +238,12 @@ def _reasons(before: Job, after: Job) -> list[tuple[str, int, int]]:
     if code := counted_reason(after):
         counts.append((code, 1, after.cost))
     return counts
+
+
+def _kept(before: Job, after: Job) -> list[tuple[str, int]]:
+    was = before.spool if before.state is State.KEPT else ""
+    now = after.spool if after.state is State.KEPT else ""
+    return [(spool, rows) for spool, rows in ((was, -1), (now, 1)) if spool] if was != now else []
 
 
 def _doubt_used(before: Job, after: Job) -> int:

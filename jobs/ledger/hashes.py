@@ -35,6 +35,7 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         duplicates=int(found.get("duplicates", 0)),
         duplicates_cost=int(found.get("duplicates_cost", 0)),
         doubt_used=int(found.get("doubt_used", 0)),
+        kept={spool: rows for spool, rows in under("kept:").items() if rows},
         reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
         low=under("low:"),
         ceiling=int(found.get("ceiling", 0)),

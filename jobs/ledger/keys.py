@@ -41,6 +41,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     ),
     ("lock:<name>", "string: a lock's token", "`unlock`; expires"),
     ("op:<token>", "string: an operation that must not count twice", "expires after 15 min"),
+    ("spool:<id>", "string: a worker's disk with kept results, and who works there", "expires after 30 days"),
     ("worker:<id>", "string: a worker process", "expires after 60 s"),
 )
 
@@ -90,6 +91,10 @@ class Keys:
     def worker(self, worker: str) -> str:
         """Return the key of a worker process."""
         return f"{self.prefix}worker:{worker}"
+
+    def spool(self, spool: str) -> str:
+        """Return the key of a spool."""
+        return f"{self.prefix}spool:{spool}"
 
     @property
     def batches(self) -> str:

@@ -21,6 +21,7 @@ from jobs.ledger.change import (
     LEASE_S,
     PARTS_A_ROUND,
     RESEND_S,
+    SPOOL_S,
     TOLD_S,
     TOMBSTONE_S,
     WORKER_S,
@@ -30,7 +31,7 @@ from jobs.ledger.change import (
     Seat,
     holds_slot,
 )
-from jobs.ledger.port import Claim, Hint, Recorded, WorkerSeen
+from jobs.ledger.port import Claim, Hint, Recorded, SpoolSeen, WorkerSeen
 from jobs.models import Catalogue
 
 Gate = Callable[[Change, Hot, Books], Recorded | None]
@@ -55,6 +56,7 @@ class MemoryLedger:
         self._throttle: Expiring[bool] = Expiring(clock)
         self._locks: Expiring[str] = Expiring(clock)
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
+        self._spools: Expiring[SpoolSeen] = Expiring(clock)
 
     def now(self) -> float:
         return self._clock()
@@ -166,13 +168,13 @@ class MemoryLedger:
         with self._lock:
             return self._hot[job].job if job in self._hot else None
 
-    def claim(self, job: str, owner: str) -> Claim:
+    def claim(self, job: str, owner: str, *, spool: str = "") -> Claim:
         with self._lock:
             hot = self._hot.get(job)
             if hot is None:
                 return Claim(job=None, why="final" if self._ended.get(job) else "missing")
             books = self._books[hot.job.order.batch]
-            if why := self._not_claimable(hot.job, books.state):
+            if why := self._not_claimable(hot.job, books.state, spool):
                 if why == "paused":
                     self._indexes.put(job, Index.DUE, self.now() + RESEND_S)
                 return Claim(job=None, why=why)
@@ -182,11 +184,13 @@ class MemoryLedger:
                 books.take_seat(hot, Seat.HOT)
             return Claim(job=hot.job, batch_state=books.state)
 
-    def _not_claimable(self, job: Job, state: BatchState) -> str:
+    def _not_claimable(self, job: Job, state: BatchState, spool: str) -> str:
         if job.state is State.IN_DOUBT:
             return "doubt"
         if job.owner:
             return "owned"
+        if job.state is State.KEPT and job.spool != spool:
+            return "elsewhere"
         if job.not_before > self.now() and state is not BatchState.CANCELLED:
             return "early"
         return "paused" if job.state is State.QUEUED and state is BatchState.PAUSED else ""
@@ -354,6 +358,14 @@ class MemoryLedger:
     def workers(self) -> Sequence[WorkerSeen]:
         with self._lock:
             return list(self._workers.values())
+
+    def see_spool(self, spool: SpoolSeen) -> None:
+        with self._lock:
+            self._spools.put(spool.id, spool, SPOOL_S)
+
+    def spools(self) -> Sequence[SpoolSeen]:
+        with self._lock:
+            return list(self._spools.values())
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         heard = self._frees

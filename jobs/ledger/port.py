@@ -17,7 +17,7 @@ from jobs.ledger.change import Closed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A job taken into ownership, or why not: missing, final, owned, early, paused, doubt."""
+    """A job taken into ownership, or why not: missing, final, owned, early, paused, doubt, elsewhere."""
 
     job: Job | None
     why: str = ""
@@ -52,6 +52,22 @@ class WorkerSeen:
     edits: int
     seen_at: float
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolSeen:
+    """A spool as the worker that has it saw it last: paid results on its disk that wait for storage."""
+
+    id: str
+    host: str
+    folder: str
+    results: int
+    bytes: int
+    limit: int
+    """Bytes that may lie there."""
+    trouble: str = ""
+    """Why storage is away, as this worker sees it; empty while it is not."""
+    seen_at: float
 
 
 class Ledger(Protocol):
@@ -107,8 +123,11 @@ class Ledger(Protocol):
     def load(self, job: str) -> Job | None:
         """Return a job that is not final, as it stands."""
 
-    def claim(self, job: str, owner: str) -> Claim:
-        """Take a job into ownership under a new fence, if it is there to be worked on."""
+    def claim(self, job: str, owner: str, *, spool: str = "") -> Claim:
+        """Take a job into ownership under a new fence, if it is there to be worked on.
+
+        A kept job is there only for who has the spool that it lies on.
+        """
 
     def record(self, before: Job, after: Job) -> Recorded:
         """Carry out a transition if the job still is `before` (state, attempt, fence).
@@ -180,6 +199,12 @@ class Ledger(Protocol):
 
     def workers(self) -> Sequence[WorkerSeen]:
         """Return the worker processes seen in the last minute."""
+
+    def see_spool(self, spool: SpoolSeen) -> None:
+        """Note a spool and what lies in it, for 30 days."""
+
+    def spools(self) -> Sequence[SpoolSeen]:
+        """Return the spools seen in the last 30 days."""
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` whenever a slot is freed, until `stopped`; blocks, so give it a thread."""

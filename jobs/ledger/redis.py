@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from jobs.batch import Batch, BatchState, Progress
-from jobs.errors import LedgerError, Superseded
+from jobs.errors import Superseded
 from jobs.job import Job, Order
 from jobs.ledger.change import (
     DOUBT_AGAIN_S,
@@ -26,14 +24,12 @@ from jobs.ledger.change import (
     PARTS_A_ROUND,
     RESEND_S,
     TOMBSTONE_S,
-    WORKER_S,
     Change,
     Closed,
 )
 from jobs.ledger.hashes import job_of, progress_of
-from jobs.ledger.keys import Keys
-from jobs.ledger.port import Claim, Hint, Recorded, WorkerSeen
-from jobs.ledger.scripts import Scripts
+from jobs.ledger.port import Claim, Hint, Recorded
+from jobs.ledger.presence import Presence
 from jobs.models import Catalogue
 
 ACCOUNT = "main"
@@ -64,37 +60,13 @@ def connect(url: str, *, connections: int = 200) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-class RedisLedger:
+class RedisLedger(Presence):
     """Keeps the contract of `jobs.ledger.port.Ledger` in Redis 6.2 or later (or Valkey)."""
 
     def __init__(self, client: redis.Redis, catalogue: Catalogue, *, account: str = ACCOUNT) -> None:
-        self._client = client
+        super().__init__(client)
         self._catalogue = catalogue
         self._account = account
-        self._keys = Keys()
-        self._run = Scripts(client)
-        self._ahead: float | None = None
-
-    # -- time
-
-    def now(self) -> float:
-        """Return Redis's time, as of its last answer plus what has passed since."""
-        if self._ahead is None:
-            seconds, micros = self._guarded(self._client.time)
-            self._ahead = seconds + micros / 1e6 - time.monotonic()
-        return time.monotonic() + self._ahead
-
-    def _script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
-        answer: list[Any] = self._guarded(self._run, name, keys, args)
-        self._ahead = int(answer[1]) / 1000 - time.monotonic()
-        return answer
-
-    @staticmethod
-    def _guarded(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        try:
-            return call(*args, **named)
-        except redis.RedisError as error:
-            raise LedgerError(f"Redis: {_plain(error)}") from None
 
     # -- batches
 
@@ -203,11 +175,11 @@ class RedisLedger:
         found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.job(job))
         return job_of(found) if "order" in found else None
 
-    def claim(self, job: str, owner: str) -> Claim:
-        """Take a job into ownership under a new fence, if it is there to be worked on."""
+    def claim(self, job: str, owner: str, *, spool: str = "") -> Claim:
+        """Take a job into ownership under a new fence, if it is there to be worked on by who has this spool."""
         k = self._keys
         keys = [k.job(job), k.batch(_batch_of(job)), k.leases, k.due]
-        answer = self._script("claim", keys, [job, owner, uuid.uuid4().hex, _LEASE_MS, _RESEND_MS])
+        answer = self._script("claim", keys, [job, owner, uuid.uuid4().hex, _LEASE_MS, _RESEND_MS, spool])
         if answer[0] != "claimed":
             return Claim(job=None, why=answer[0])
         state = BatchState(answer[2]) if answer[2] else BatchState.DONE
@@ -336,52 +308,6 @@ class RedisLedger:
             pipe.scard(self._keys.slots(self._account, name))
         return dict(zip(names, self._guarded(pipe.execute), strict=True))
 
-    def lock(self, name: str, token: str, seconds: float) -> bool:
-        """Take or renew a lock; False while somebody else holds it."""
-        return bool(
-            self._script("lock", [self._keys.lock(name), self._keys.absent], [token, round(seconds * 1000)])[0]
-            == "done"
-        )
-
-    def unlock(self, name: str, token: str) -> None:
-        """Give a lock back, if it is ours."""
-        self._script("unlock", [self._keys.lock(name)], [token])
-
-    def see_worker(self, worker: WorkerSeen) -> None:
-        """Note that a worker process is alive, for a minute."""
-        keys = [self._keys.worker(worker.id), self._keys.absent]
-        self._script("see", keys, [json.dumps(asdict(worker)), WORKER_S])
-
-    def workers(self) -> Sequence[WorkerSeen]:
-        """Return the worker processes seen in the last minute."""
-        seen = []
-        for key in self._guarded(lambda: list(self._client.scan_iter(self._keys.worker("*"), count=1000))):
-            text = self._guarded(self._client.get, key)
-            if text:
-                seen.append(WorkerSeen(**json.loads(text)))
-        return sorted(seen, key=lambda worker: worker.id)
-
-    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
-        """Call `freed` whenever a slot is freed, until `stopped`; survives a Redis that goes and comes back."""
-        while not stopped():
-            try:
-                with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
-                    channel.subscribe(self._keys.freed)
-                    while not stopped():
-                        if channel.get_message(timeout=1.0) is not None:
-                            freed()
-            except redis.RedisError:
-                time.sleep(0.5)
-
 
 def _batch_of(job: str) -> str:
     return job.rpartition(".")[0]
-
-
-def _plain(error: redis.RedisError) -> str:
-    """Say what went wrong without the address, which may carry a password."""
-    return (
-        f"{type(error).__name__}: check RETOUCH_REDIS__URL and that Redis runs"
-        if isinstance(error, redis.ConnectionError | redis.TimeoutError)
-        else str(error)
-    )

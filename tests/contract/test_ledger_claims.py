@@ -329,7 +329,7 @@ def test_a_hint_says_whether_the_job_has_a_receipt(house: House) -> None:
     house.feed(3)
     house.moved(house.claimed("b.0"), e.GivenBack(wait=0))
     house.moved(house.running("b.1"), e.GivenBack(wait=0))
-    house.moved(house.ready("b.2"), e.Kept(detail="storage is away"), e.GivenBack(wait=0))
+    house.moved(house.ready("b.2"), e.GivenBack(wait=0))
     house.later(1)
 
     paid = {hint.job: hint.paid for hint in house.ledger.due(10)}

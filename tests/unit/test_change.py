@@ -116,7 +116,8 @@ def test_a_queued_job_leaves_the_window_for_a_long_wait(wait: float, seat: Seat)
     [
         (QUEUED, Index.LEASES),
         (RUNNING, Index.LEASES),
-        (KEPT, Index.LEASES),
+        (KEPT, Index.NONE),
+        (replace(KEPT, owner="w1"), Index.LEASES),
         (after(QUEUED, e.GivenBack(wait=9)), Index.DUE),
         (after(RUNNING, e.GivenBack(wait=0)), Index.DUE),
         (DOUBT, Index.DOUBTS),

@@ -138,6 +138,23 @@ def test_what_was_ready_is_never_asked_for_again() -> None:
     assert S.QUEUED not in {target for state in reached for target in TABLE[state].values()}
 
 
+def test_kept_bytes_are_found_by_their_disk_and_by_nothing_once_they_are_stored() -> None:
+    kept = apply(job(S.READY, owner="w1"), e.Kept(detail="storage is away", spool="disk"), AT)
+
+    stored = apply(kept, e.Stored(result=RESULT), AT)
+
+    assert (kept.spool, kept.owner, kept.detail) == ("disk", "", "storage is away")
+    assert (stored.spool, stored.detail) == ("", "")
+
+
+def test_kept_bytes_that_their_disk_has_spoilt_are_asked_for_once_more() -> None:
+    kept = apply(job(S.READY), e.Kept(detail="storage is away", spool="disk"), AT)
+
+    again = apply(kept, e.UrlExpired(), AT)
+
+    assert (again.state, again.renewed, again.spool) == (S.RUNNING, True, "")
+
+
 def test_a_receipt_is_taken_wherever_the_job_can_go_on_with_it() -> None:
     taking = {state for state in State if e.Accepted in TABLE[state]}
 

@@ -26,6 +26,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
     redis.call('HINCRBY', batch, 'rows:' .. reason[1], reason[2])
     redis.call('HINCRBY', batch, 'cost:' .. reason[1], reason[3])
   end
+  for _, kept in ipairs(change.kept) do redis.call('HINCRBY', batch, 'kept:' .. kept[1], kept[2]) end
   if change.was_state ~= change.state then
     redis.call('HINCRBY', batch, 'n:' .. change.was_state, -1)
     redis.call('HINCRBY', batch, 'n:' .. change.state, 1)
@@ -57,7 +58,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   else
     redis.call('HSET', job, 'state', change.state, 'attempt', change.attempt, 'fence', change.fence,
       'owner', change.owner, 'sent', change.sent and 1 or 0, 'nb', change.not_before_ms, 'live', change.live,
-      'reserve', change.reserve, 'paid', change.paid and 1 or 0, 'op', op)
+      'reserve', change.reserve, 'paid', change.paid and 1 or 0, 'spool', change.spool, 'op', op)
     if change.index == 'leases' then redis.call('ZADD', KEYS[5], now + lease_ms, change.job) end
     if change.index == 'due' then redis.call('ZADD', KEYS[6], change.index_at_ms, change.job) end
     if change.index == 'doubts' then redis.call('ZADD', KEYS[7], change.index_at_ms, change.job) end

@@ -1,7 +1,7 @@
 -- Takes a job into ownership under a new fence.
--- KEYS: 1 job, 2 batch, 3 leases, 4 due. ARGV: 1 job id, 2 owner, 3 op, 4 lease_ms, 5 resend_ms
+-- KEYS: 1 job, 2 batch, 3 leases, 4 due. ARGV: 1 job id, 2 owner, 3 op, 4 lease_ms, 5 resend_ms, 6 the owner's spool
 local now = clock()
-local j = redis.call('HMGET', KEYS[1], 'state', 'owner', 'op', 'nb', 'group', 'live')
+local j = redis.call('HMGET', KEYS[1], 'state', 'owner', 'op', 'nb', 'group', 'live', 'spool')
 if not j[1] then return {'missing', now} end
 if not j[6] then return {'final', now} end
 if j[3] ~= ARGV[3] then
@@ -11,6 +11,7 @@ if j[3] ~= ARGV[3] then
     local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
     if lease then return {'owned', now} end
   end
+  if j[1] == 'kept' and (j[7] or '') ~= ARGV[6] then return {'elsewhere', now} end
   if tonumber(j[4]) > now and state ~= 'cancelled' then return {'early', now} end
   if j[1] == 'queued' and state == 'paused' then
     redis.call('ZADD', KEYS[4], now + tonumber(ARGV[5]), ARGV[1])

@@ -1,0 +1,109 @@
+"""Who is there: locks, worker processes, spools, and the news of a freed slot. The part of the Redis ledger that knows
+no job; `RedisCalls` is how both parts talk to Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import redis
+
+from jobs.errors import LedgerError
+from jobs.ledger.change import SPOOL_S, WORKER_S
+from jobs.ledger.keys import Keys
+from jobs.ledger.port import SpoolSeen, WorkerSeen
+from jobs.ledger.scripts import Scripts
+
+
+class RedisCalls:
+    """Runs scripts and commands on one Redis, in our errors and on its clock."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._keys = Keys()
+        self._run = Scripts(client)
+        self._ahead: float | None = None
+
+    def now(self) -> float:
+        """Return Redis's time, as of its last answer plus what has passed since."""
+        if self._ahead is None:
+            seconds, micros = self._guarded(self._client.time)
+            self._ahead = seconds + micros / 1e6 - time.monotonic()
+        return time.monotonic() + self._ahead
+
+    def _script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
+        answer: list[Any] = self._guarded(self._run, name, keys, args)
+        self._ahead = int(answer[1]) / 1000 - time.monotonic()
+        return answer
+
+    @staticmethod
+    def _guarded(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        try:
+            return call(*args, **named)
+        except redis.RedisError as error:
+            raise LedgerError(f"Redis: {_plain(error)}") from None
+
+
+class Presence(RedisCalls):
+    """What is known of those who are there, until they have not been seen for a while."""
+
+    def lock(self, name: str, token: str, seconds: float) -> bool:
+        """Take or renew a lock; False while somebody else holds it."""
+        return bool(
+            self._script("lock", [self._keys.lock(name), self._keys.absent], [token, round(seconds * 1000)])[0]
+            == "done"
+        )
+
+    def unlock(self, name: str, token: str) -> None:
+        """Give a lock back, if it is ours."""
+        self._script("unlock", [self._keys.lock(name)], [token])
+
+    def see_worker(self, worker: WorkerSeen) -> None:
+        """Note that a worker process is alive, for a minute."""
+        self._see(self._keys.worker(worker.id), worker, WORKER_S)
+
+    def workers(self) -> Sequence[WorkerSeen]:
+        """Return the worker processes seen in the last minute."""
+        return sorted((WorkerSeen(**seen) for seen in self._seen(self._keys.worker("*"))), key=lambda seen: seen.id)
+
+    def see_spool(self, spool: SpoolSeen) -> None:
+        """Note a spool and what lies in it, for 30 days."""
+        self._see(self._keys.spool(spool.id), spool, SPOOL_S)
+
+    def spools(self) -> Sequence[SpoolSeen]:
+        """Return the spools seen in the last 30 days."""
+        return sorted((SpoolSeen(**seen) for seen in self._seen(self._keys.spool("*"))), key=lambda seen: seen.id)
+
+    def _see(self, key: str, seen: WorkerSeen | SpoolSeen, seconds: int) -> None:
+        self._script("see", [key, self._keys.absent], [json.dumps(asdict(seen)), seconds])
+
+    def _seen(self, pattern: str) -> Iterator[Any]:
+        for key in self._guarded(lambda: list(self._client.scan_iter(pattern, count=1000))):
+            text = self._guarded(self._client.get, key)
+            if text:
+                yield json.loads(text)
+
+    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        """Call `freed` whenever a slot is freed, until `stopped`; survives a Redis that goes and comes back."""
+        while not stopped():
+            try:
+                with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+                    channel.subscribe(self._keys.freed)
+                    while not stopped():
+                        if channel.get_message(timeout=1.0) is not None:
+                            freed()
+            except redis.RedisError:
+                time.sleep(0.5)
+
+
+def _plain(error: redis.RedisError) -> str:
+    """Say what went wrong without the address, which may carry a password."""
+    return (
+        f"{type(error).__name__}: check RETOUCH_REDIS__URL and that Redis runs"
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError)
+        else str(error)
+    )
