@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Unavailable
 from jobs.job import FINAL
+from jobs.ledger.port import WorkerSeen
 from producers.view import View, eta, reported
 
 LOOK_S = 0.5
@@ -95,7 +96,7 @@ class Following:
         self._agreed = view.agreed(batch)
         self._began = clock()
         self._pace = Pace()
-        self._workers = (0, -_WORKERS_S)
+        self._workers: tuple[Sequence[WorkerSeen], float] = ((), -_WORKERS_S)
         self._away_since: float | None = None
         self._paused_since: float | None = None
         self._bucket_at = -_BUCKET_S
@@ -148,12 +149,12 @@ class Following:
         found["live"]["images_per_minute"] = round(images, 1) if images else None
         found["live"]["eta_s"] = eta(found, rows)
 
-    def _seen_workers(self) -> int:
-        count, at = self._workers
-        if not count or self._clock() - at >= _WORKERS_S:
-            count = self._view.workers()
-            self._workers = count, self._clock()
-        return count
+    def _seen_workers(self) -> Sequence[WorkerSeen]:
+        seen, at = self._workers
+        if not seen or self._clock() - at >= _WORKERS_S:
+            seen = self._view.workers()
+            self._workers = seen, self._clock()
+        return seen
 
     def _report_written(self) -> bool:
         if self._clock() - self._bucket_at < _BUCKET_S:

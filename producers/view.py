@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jobs.batch import Batch, BatchState, Progress, document
@@ -17,7 +17,7 @@ from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import NotFound, RetouchError
 from jobs.job import FINAL
-from jobs.ledger.port import Ledger
+from jobs.ledger.port import Ledger, WorkerSeen
 from jobs.models import Catalogue
 from jobs.report.summary import EXAMPLES
 from producers.submit import PLANNED_MARK
@@ -26,6 +26,7 @@ NO_WORKER = "No worker has been seen for 60 s: start one with `retouch worker`."
 LATEST = 20
 _KEYS_LISTED = 100_000
 """Keys looked through for the names of batches, at most."""
+_PARTS = {"api": "The API", "storage": "The bucket"}
 _STAMP = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4,16}$")
 
 Document = dict[str, Any]
@@ -136,12 +137,12 @@ class View:
         """Whether a batch is planned and waits for a yes."""
         return _plain(batch) and self._bucket.head(self._layout.batch(batch, PLANNED_MARK)) is not None
 
-    def workers(self) -> int:
-        """Return how many worker processes were seen in the last minute."""
-        return len(self._ledger.workers())
+    def workers(self) -> Sequence[WorkerSeen]:
+        """Return the worker processes that were seen in the last minute."""
+        return self._ledger.workers()
 
     def document(
-        self, batch: Batch, progress: Progress, *, workers: int | None = None, uploading: bool = False
+        self, batch: Batch, progress: Progress, *, workers: Sequence[WorkerSeen] | None = None, uploading: bool = False
     ) -> Document:
         """Return the document of a batch that the ledger holds, with what only the living have.
 
@@ -159,17 +160,21 @@ class View:
         live = {
             "slots_used": used,
             "slots": size,
-            "workers": seen,
+            "workers": len(seen),
             "images_per_minute": round(pace, 1) if pace else None,
             "eta_s": eta(found, pace),
         }
         return {**found, "live": live, "warnings": self._warnings(batch, progress, seen, uploading=uploading)}
 
-    def _warnings(self, batch: Batch, progress: Progress, workers: int, *, uploading: bool) -> list[str]:
+    def _warnings(
+        self, batch: Batch, progress: Progress, workers: Sequence[WorkerSeen], *, uploading: bool
+    ) -> list[str]:
         """Return what a person should know about a batch that has not ended, as whole sentences."""
         found = []
         if progress.state == BatchState.OPEN and not workers:
             found.append(self.no_worker)
+        if progress.state == BatchState.OPEN:
+            found += _out_of_reach(workers)
         if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
             found.append(
                 "All pictures uploaded so far are done and more are to come: if no command is uploading them,"
@@ -216,6 +221,17 @@ class View:
         begins = [name for name in known if batch and name.startswith(batch)]
         close = difflib.get_close_matches(batch, known, n=5, cutoff=0.4)
         return list(dict.fromkeys(begins + close))[:5]
+
+
+def _out_of_reach(workers: Sequence[WorkerSeen]) -> list[str]:
+    """Return a sentence for each part that workers have not reached for some seconds."""
+    found = []
+    for part, name in _PARTS.items():
+        whys = [str(worker.about["away"][part]) for worker in workers if part in worker.about.get("away", {})]
+        if whys:
+            whom = "the workers" if len(whys) == len(workers) else f"{len(whys)} of {len(workers)} workers"
+            found.append(f"{name} does not answer {whom} ({whys[0]}): edits wait and are tried again, nothing is lost.")
+    return found
 
 
 def reported(batch: Batch, progress: Progress) -> bool:

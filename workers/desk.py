@@ -18,6 +18,7 @@ from jobs.ledger.port import Ledger
 from jobs.models import Catalogue, Model
 from jobs.retry import doubt_wait
 from workers.api.client import Api
+from workers.away import Away
 from workers.gate import Gate
 from workers.inputs import Inputs
 from workers.keeper import LeaseKeeper
@@ -66,6 +67,7 @@ class Desk:
     send: Send
     doubt_wait_s: float
     threads: int
+    away: Away = field(default_factory=Away)
     stopping: threading.Event = field(default_factory=threading.Event)
     prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
     """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""

@@ -31,6 +31,10 @@ def poll(job: Job, desk: Desk) -> Event:
             return GivenBack(wait=0.0, why="shutting down")
         # After a change of keys the task's own is gone; another one of the account may look, too.
         answer = desk.api.poll(job.receipt.polling_url, desk.keys.of(job.key_id) or desk.keys.next())
+        if isinstance(answer, protocol.NoAnswer) and answer.after is None:
+            desk.away.failed("api", answer.detail)
+        else:
+            desk.away.answered("api")
         at = desk.now()
         age = at - job.submitted_at
         if (end := _end(job, answer)) is not None:

@@ -64,7 +64,9 @@ def prepare(job: Job, desk: Desk) -> Event:
     except Refused as error:  # the output key's own trouble: what is Retouch's own could be read
         return Failed(code="output_refused", detail=str(error))
     except (Unavailable, NotFound) as error:
+        desk.away.failed("storage", str(error))
         return GivenBack(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
+    desk.away.answered("storage")
     return Begun(fingerprint=print_, key_id=key.id, looked_at=looked_at, flags=prepared.flags, inputs=loaded.evidence)
 
 
@@ -79,6 +81,8 @@ def post(job: Job, desk: Desk) -> Event:
     try:
         answer = desk.api.submit(prepared.path, prepared.body, key, lambda: _mark(job, desk))
     except NotSent as error:
+        if not error.by_us:
+            desk.away.failed("api", str(error))
         return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
     except (Superseded, LedgerError) as error:  # the mark was not written, so nothing left
         return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
@@ -90,6 +94,10 @@ def _mark(job: Job, desk: Desk) -> None:
 
 
 def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Event:
+    if isinstance(answer, protocol.RefusedForNow | protocol.Unknown):
+        desk.away.failed("api", answer.detail)
+    else:
+        desk.away.answered("api")
     match answer:
         case protocol.Accepted(receipt=receipt):
             return Accepted(receipt=receipt)

@@ -80,7 +80,9 @@ class Tick:
         """Show that this process is alive and, with the lock, look after everything once."""
         desk = self._desk
         now = desk.now()
-        desk.ledger.see_worker(WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now))
+        about = {"away": dict(desk.away.lasting())}
+        seen = WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now, about=about)
+        desk.ledger.see_worker(seen)
         if not desk.ledger.lock("tick", desk.owner, LOCK_S):
             return
         for job in desk.ledger.lapsed(AT_ONCE) if time.monotonic() >= self._take_over_at else ():

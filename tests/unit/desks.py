@@ -28,6 +28,7 @@ from tests.fakes import FakeBucket
 from workers.api import protocol
 from workers.api.client import Api, Key
 from workers.api.protocol import PollAnswer, SubmitAnswer
+from workers.away import Away
 from workers.desk import Desk
 from workers.gate import Gate
 from workers.inputs import Inputs
@@ -279,6 +280,7 @@ def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,
         send=send,
         doubt_wait_s=30.0,
         threads=threads,
+        away=Away(clock),
         stopping=stopping,
     )
     return House(clock, stopping, ledger, bucket, api, web, desk, sent)

@@ -46,6 +46,14 @@ def test_the_task_is_asked_for_at_its_own_address_with_its_own_key() -> None:
     assert house.api.polled == [(job.receipt.polling_url, house.desk.keys.of(job.key_id))]
 
 
+def test_polls_without_an_answer_say_that_the_api_is_away_until_one_answers() -> None:
+    given_up, _ = polled(NoAnswer(detail="HTTP 502"))
+    answered, _ = polled(*[NoAnswer(detail="HTTP 502")] * 30, DONE)
+
+    assert given_up.desk.away.lasting() == {"api": "HTTP 502"}
+    assert answered.desk.away.lasting() == {}
+
+
 def test_a_task_whose_key_is_gone_is_looked_at_with_another_one() -> None:
     house = make_house(keys=[OTHER_KEY])
     house.open()

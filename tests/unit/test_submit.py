@@ -17,6 +17,7 @@ from jobs.request import fingerprint
 from tests.unit.desks import KEY, OTHER_KEY, House, make_house, make_order, picture, receipt
 from workers.api import protocol
 from workers.api.client import NotSent
+from workers.away import LASTING_S
 from workers.hosts import FetchError
 from workers.submit import API_AWAY_S, post, prepare
 
@@ -297,6 +298,42 @@ def test_an_api_that_cannot_for_now_costs_no_attempt() -> None:
 
     assert isinstance(event, NotSubmitted)
     assert 0 < event.wait <= API_AWAY_S
+
+
+@pytest.mark.parametrize(
+    ("answer", "away"),
+    [
+        (NotSent("ConnectError"), {"api": "ConnectError"}),
+        (protocol.Unknown(detail="HTTP 502"), {"api": "HTTP 502"}),
+        (protocol.RefusedForNow(detail="maintenance"), {"api": "maintenance"}),
+        (NotSent("writing it down took too long", by_us=True), {}),
+        (protocol.Throttled(after=7.0), {}),
+        (protocol.RefusedForGood(detail="width: too large"), {}),
+    ],
+)
+def test_an_api_that_gives_no_answer_is_noted_and_one_that_refuses_is_not(answer: Any, away: dict[str, str]) -> None:
+    house = make_house()
+
+    submitted(house, answer)
+    house.clock.advance(LASTING_S)
+
+    assert house.desk.away.lasting() == away
+
+
+def test_a_bucket_that_is_away_is_noted_until_a_row_can_be_prepared() -> None:
+    house = make_house()
+    house.open()
+    house.bucket.failing["get"] = Unavailable("no answer")
+    job = house.claimed()
+    prepare(job, house.desk)
+    house.clock.advance(LASTING_S)
+    noted = house.desk.away.lasting()
+
+    house.bucket.failing.clear()
+    prepare(job, house.desk)
+
+    assert noted == {"storage": "no answer"}
+    assert house.desk.away.lasting() == {}
 
 
 def test_a_429_holds_everybody_back_for_as_long_as_the_api_asks() -> None:

@@ -13,6 +13,7 @@ from jobs.events import Accepted, Doubted, GivenBack, Held, NotSubmitted
 from jobs.job import Job, State
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from tests.unit.desks import COST, House, make_house, receipt
+from workers.away import LASTING_S
 from workers.edit import edit
 from workers.tick import FLUSH_AGE_S, Tick, after_lapse, take_over
 
@@ -39,6 +40,16 @@ def test_a_process_that_ticks_is_seen() -> None:
     ticked(house)
 
     assert [worker.id for worker in house.ledger.workers()] == ["w1"]
+
+
+def test_a_process_says_what_it_cannot_reach() -> None:
+    house = make_house()
+    house.desk.away.failed("api", "ConnectError")
+    house.clock.advance(LASTING_S)
+
+    ticked(house)
+
+    assert house.ledger.workers()[0].about == {"away": {"api": "ConnectError"}}
 
 
 def test_only_the_process_with_the_lock_looks_around() -> None:

@@ -97,6 +97,31 @@ def test_a_batch_that_no_worker_serves_says_so(view: View, ledger: MemoryLedger)
     assert found["warnings"] == [NO_WORKER]
 
 
+def away(id_: str, **parts: str) -> WorkerSeen:
+    return WorkerSeen(id=id_, threads=34, edits=0, seen_at=NOW, about={"away": parts})
+
+
+def test_what_no_worker_reaches_is_said_once_with_the_reason(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    for id_ in ("w1", "w2"):
+        ledger.see_worker(away(id_, api="ConnectError"))
+
+    (said,) = view.batch(BATCH.id)["warnings"]
+
+    assert said.startswith("The API does not answer the workers (ConnectError)")
+    assert "nothing is lost" in said
+
+
+def test_what_one_worker_alone_does_not_reach_is_said_of_that_one(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    ledger.see_worker(away("w1", storage="no answer"))
+    ledger.see_worker(away("w2"))
+
+    (said,) = view.batch(BATCH.id)["warnings"]
+
+    assert said.startswith("The bucket does not answer 1 of 2 workers (no answer)")
+
+
 def test_a_paused_batch_misses_no_worker(view: View, ledger: MemoryLedger) -> None:
     ledger.open_batch(BATCH)
     ledger.set_state(BATCH.id, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN,))

@@ -33,7 +33,11 @@ DOWNLOAD_S = 300.0
 
 
 class NotSent(Exception):
-    """The last part of the body never left, so nothing was submitted."""
+    """The last part of the body never left, so nothing was submitted. `by_us`: it was held back on this side."""
+
+    def __init__(self, detail: str, *, by_us: bool = False) -> None:
+        super().__init__(detail)
+        self.by_us = by_us
 
 
 class DownloadFailed(Exception):
@@ -110,7 +114,7 @@ class Api:
             asked = time.monotonic()
             before_last()
             if time.monotonic() - asked > MARK_TO_LAST_S:
-                raise NotSent("writing down the intent took too long")
+                raise NotSent("writing down the intent took too long", by_us=True)
             released = True
             yield body[end:]
 
