@@ -7,6 +7,7 @@
     - StorageError(code)
         - NotFound           nothing lies at the key
         - Refused            the store understood and said no: rights, a bad name, a precondition
+            - TooLarge           the object has more bytes than were asked for
             - BadCredentials     whatever is asked for: nobody is let in with these
         - Unavailable        no answer, or one that may be another in a minute
 
@@ -49,6 +50,10 @@ class Refused(StorageError):
 
 class BadCredentials(Refused):
     """The store does not know these credentials, or they have expired."""
+
+
+class TooLarge(Refused):
+    """This object is larger than what is read."""
 
 
 class PreconditionFailed(Refused):

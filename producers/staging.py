@@ -198,7 +198,7 @@ def read_unchanged(path: Path, seen: FileSeen) -> tuple[bytes, Looks | None]:
     try:
         with path.open("rb") as file:
             before = Looks.of(os.fstat(file.fileno()))
-            data = file.read()
+            data = file.read(seen[1] + 1)  # one that has grown since is not wanted
             after = Looks.of(os.fstat(file.fileno()))
     except OSError:
         return b"", None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from jobs.bucket.port import Head, Read
-from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError
+from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError, TooLarge
 
 Conditional = Literal["kept", "ignored", "refused"]
 
@@ -43,7 +43,7 @@ class FakeBucket:
         return self._name
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
-        """Return an object; more than `max_bytes` raises `Refused`."""
+        """Return an object; more than `max_bytes` raises `TooLarge`."""
         return self.read(key, bucket=bucket, max_bytes=max_bytes).data
 
     def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
@@ -51,7 +51,7 @@ class FakeBucket:
         self._asked("get", key)
         head, data = self._at(key, bucket)
         if max_bytes is not None and len(data) > max_bytes:
-            raise Refused(f"{key}: larger than the {max_bytes} bytes that are taken here")
+            raise TooLarge(f"{key}: larger than the {max_bytes} bytes that are taken here")
         return Read(data, head.etag)
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:

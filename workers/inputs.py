@@ -8,16 +8,13 @@ from dataclasses import dataclass
 
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
-from jobs.errors import BadCredentials, NotFound, Refused
+from jobs.errors import BadCredentials, NotFound, Refused, TooLarge
 from jobs.known.evidence import of_object, of_url, passed
 from jobs.models import Model
-from jobs.pictures import PictureError, fit, identity
+from jobs.pictures import MAX_BYTES, PictureError, fit, identity
 from jobs.request import Request
 from workers.hosts import FetchError
 from workers.web import Web
-
-LARGEST_INPUT = 100 * 1024 * 1024
-"""What is read to be shrunk, from a bucket or from the web; more is refused."""
 
 
 class InputFailed(Exception):
@@ -116,11 +113,13 @@ class Inputs:
         if bucket not in self._allowed:
             raise InputFailed("image_forbidden", f"bucket {bucket} is not one of RETOUCH_S3__INPUT_BUCKETS")
         try:
-            found = self._bucket.read(key, bucket=bucket, max_bytes=LARGEST_INPUT)
+            found = self._bucket.read(key, bucket=bucket, max_bytes=MAX_BYTES)
         except BadCredentials:  # says nothing about this picture: the same would happen to every row
             raise
         except NotFound:
             raise InputFailed("image_not_found", f"nothing lies at {uri}") from None
+        except TooLarge as error:
+            raise InputFailed("image_too_large", f"{error}; shrink the picture") from None
         except Refused as error:
             raise InputFailed("image_forbidden", str(error)) from None
         return found.data, found.etag

@@ -22,13 +22,14 @@ from config.heartbeat import Heartbeat
 from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
 from config.settings import Settings
 from jobs.models import Catalogue
+from jobs.pictures import MAX_BYTES
 from workers.api.client import Api, Key
 from workers.appetite import Appetite
 from workers.desk import Desk
 from workers.edit import HOUSE_THREADS
 from workers.feed import window
 from workers.gate import Gate
-from workers.inputs import LARGEST_INPUT, Inputs
+from workers.inputs import Inputs
 from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
@@ -153,7 +154,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             refused=settings.submit.refused_statuses,
         ),
         keys=KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now),
-        inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=LARGEST_INPUT), settings.s3.input_buckets),
+        inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=MAX_BYTES), settings.s3.input_buckets),
         gate=Gate(ledger, stopping),
         keeper=LeaseKeeper(ledger, owner),
         pace=Pace(),

@@ -40,7 +40,7 @@ class Bucket(Protocol):
         """The bucket's name."""
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
-        """Return an object; more than `max_bytes` raises `Refused`. `bucket` names another one."""
+        """Return an object; more than `max_bytes` raises `TooLarge`. `bucket` names another one."""
 
     def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
         """Return an object as `get` does, with its ETag."""

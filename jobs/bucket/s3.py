@@ -21,7 +21,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from jobs.bucket.port import Head, Read
-from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, Unavailable
+from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -168,7 +168,7 @@ class S3Bucket:
         self._client.close()
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
-        """Return an object; one over `max_bytes` raises `Refused` before it is read."""
+        """Return an object; one over `max_bytes` raises `TooLarge` before it is read."""
         return self.read(key, bucket=bucket, max_bytes=max_bytes).data
 
     def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
@@ -185,7 +185,7 @@ class S3Bucket:
                     if len(data) <= max_bytes:
                         body.read()  # at the end of the stream, this compares what came with what was announced
                         return Read(data, etag)
-        raise Refused(f"{where}: larger than the {max_bytes} bytes that are taken here")
+        raise TooLarge(f"{where}: larger than the {max_bytes} bytes that are taken here")
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
         """Return what the store knows of an object, or None where there is none."""

@@ -6,6 +6,7 @@ All of it is a function of bytes. Nothing but `decode` turns bytes into pixels, 
 
 from jobs.pictures.fit import Fitted, fit, size_within
 from jobs.pictures.header import (
+    MAX_BYTES,
     MAX_PIXELS,
     Format,
     Picture,
@@ -19,6 +20,7 @@ from jobs.pictures.result import check_result
 from jobs.pictures.thumbnail import thumbnail
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_PIXELS",
     "Fitted",
     "Format",

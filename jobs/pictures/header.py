@@ -20,6 +20,7 @@ from jobs.pictures.parts import (
     PNG_SIGNATURE,
     MalformedError,
     TruncatedError,
+    check_jpeg_end,
     exif_orientation,
     jpeg_parts,
     png_parts,
@@ -31,6 +32,9 @@ Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 
 MAX_PIXELS = 150_000_000
 """No picture above this is ever decoded; the largest camera sensors stay just above it."""
+
+MAX_BYTES = 100 * 1024 * 1024
+"""No file above this is read into memory; what the API takes at most is a fifth of it."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit warns from 89 MP on; ours refuses, so both are one figure
 
@@ -146,13 +150,15 @@ def inspect(data: bytes | BinaryIO, *, size: int | None = None) -> Picture:
     `size` is the length of the whole in bytes; `image_truncated` then means: read more.
 
     Raises:
-        PictureError: `image_empty`, `image_unreadable`, `image_truncated`, `image_too_large` (over 150 MP).
+        PictureError: `image_empty`, `image_unreadable`, `image_truncated`, `image_too_large` (over 150 MP or 100 MiB).
     """
     source: BinaryIO = io.BytesIO(data) if isinstance(data, bytes) else data
     available = source.seek(0, io.SEEK_END)
     length = available if size is None else size
     if available == 0:
         raise PictureError("image_empty", "the file is empty")
+    if length > MAX_BYTES:
+        raise PictureError("image_too_large", f"{length / 1e6:,.0f} MB is more than is ever read; shrink it first")
     source.seek(0)
     head = source.read(512)
     found = sniff(head)
@@ -185,7 +191,7 @@ def inspect(data: bytes | BinaryIO, *, size: int | None = None) -> Picture:
     )
 
 
-def _jpeg(source: BinaryIO, length: int, _available: int) -> _Header:
+def _jpeg(source: BinaryIO, length: int, available: int) -> _Header:
     exif = b""
     width = height = 0
     for part in jpeg_parts(source, length):
@@ -194,6 +200,8 @@ def _jpeg(source: BinaryIO, length: int, _available: int) -> _Header:
             exif += block[6:] if exif else block  # a long block goes on in the next segment
         elif part.kind[0] in _SOF:
             height, width = struct.unpack(">HH", take(source, part.body + 1, 4))
+    if available == length:
+        check_jpeg_end(source, length)
     return _Header(width, height, orientation=exif_orientation(exif))
 
 

@@ -6,6 +6,8 @@ A walker trusts no length: a part that would end behind the file is `Truncated`,
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,11 @@ TAIL = b"tail"
 """The kind of what lies behind a PNG's or a WebP's formal end."""
 SCAN = b"\xda"
 """The kind of a JPEG's last part: from its first scan to the end of the file."""
+
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What may follow FF inside a scan: a stuffed zero, a fill byte, a restart marker; anything else ends the scan."""
+_LAST_BYTES = 1 << 16
 
 
 class MalformedError(ValueError):
@@ -81,6 +88,38 @@ def jpeg_parts(source: BinaryIO, size: int) -> Iterator[Part]:
             raise TruncatedError(f"the segment at byte {at} ends behind the file")
         yield Part(marker[1:], start=at, body=at + 4, end=stop, stop=stop)
         at = stop
+
+
+def walk_jpeg(data: bytes) -> None:
+    """Go from scan to scan until the end marker; a progressive picture has several, with tables between them.
+
+    Raises:
+        MalformedError: as `jpeg_parts`.
+        TruncatedError: there is no end marker.
+    """
+    source = io.BytesIO(data)
+    at = next(part.start for part in jpeg_parts(source, len(data)) if part.kind == SCAN)
+    while data[at + 1] != 0xD9:
+        (length,) = struct.unpack(">H", take(source, at + 2, 2))
+        found = _MARKER.search(data, at + 2 + length)
+        if found is None:
+            raise TruncatedError(f"no end marker in its {len(data)} bytes")
+        at = found.start()
+
+
+def check_jpeg_end(source: BinaryIO, size: int) -> None:
+    """Look for a JPEG's end marker: among the last bytes, and only where it is not there, by reading everything.
+
+    Cameras add films and previews behind the end. A scan never holds the marker's two bytes, so one that stands
+    behind the last scan's beginning is the end.
+
+    Raises:
+        MalformedError, TruncatedError: as `walk_jpeg`.
+    """
+    start = max(size - _LAST_BYTES, 0)
+    tail = take(source, start, size - start)
+    if tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda"):
+        walk_jpeg(take(source, 0, size))
 
 
 def png_parts(source: BinaryIO, size: int) -> Iterator[Part]:

@@ -9,26 +9,19 @@ structure to its formal end finds every cut that a decode finds, and a PNG's che
 from __future__ import annotations
 
 import io
-import re
-import struct
 import zlib
 from collections.abc import Callable
 
 from jobs.pictures.header import Format, Picture, PictureError, inspect, looks_like, sniff
 from jobs.pictures.parts import (
-    SCAN,
     TAIL,
     MalformedError,
     Part,
     TruncatedError,
-    jpeg_parts,
     png_parts,
-    take,
+    walk_jpeg,
     webp_parts,
 )
-
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""What may follow FF inside a scan: a stuffed zero, a fill byte, a restart marker; anything else ends the scan."""
 
 
 def check_result(data: bytes, *, content_length: int | None) -> Picture:
@@ -61,23 +54,6 @@ def check_result(data: bytes, *, content_length: int | None) -> Picture:
         raise PictureError("result_unreadable", f"the result cannot be used: {error}") from None
 
 
-def _walk_jpeg(data: bytes) -> None:
-    source = io.BytesIO(data)
-    for part in jpeg_parts(source, len(data)):
-        if part.kind == SCAN:
-            _walk_scans(source, data, part.start)
-
-
-def _walk_scans(source: io.BytesIO, data: bytes, at: int) -> None:
-    """Go from scan to scan until the end marker; a progressive picture has several, with tables between them."""
-    while data[at + 1] != 0xD9:
-        (length,) = struct.unpack(">H", take(source, at + 2, 2))
-        found = _MARKER.search(data, at + 2 + length)
-        if found is None:
-            raise TruncatedError(f"no end marker in its {len(data)} bytes")
-        at = found.start()
-
-
 def _walk_png(data: bytes) -> None:
     view = memoryview(data)
     seen: set[bytes] = set()
@@ -99,4 +75,4 @@ def _walk_webp(data: bytes) -> None:
         raise MalformedError("no pixels in it")
 
 
-_WALKS: dict[Format | None, Callable[[bytes], None]] = {"jpeg": _walk_jpeg, "png": _walk_png, "webp": _walk_webp}
+_WALKS: dict[Format | None, Callable[[bytes], None]] = {"jpeg": walk_jpeg, "png": _walk_png, "webp": _walk_webp}

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Set
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from jobs.addresses import literal_address, plain_host, refused_address
@@ -22,7 +22,6 @@ from producers.manifest.problems import listed, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://|(data|file|javascript|mailto|blob|about):", re.IGNORECASE)
 _NO_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029<>\"]")
-_TAIL = 1 << 16
 _REMEMBERED = 4_096
 """Files whose header is not read again: references are the same for many rows."""
 
@@ -180,8 +179,6 @@ def _open(path: str, text: str) -> Input:
         with open(real, "rb") as file:  # noqa: PTH123 - `real` stays a text
             picture = inspect(file)
             found = os.fstat(file.fileno())
-            if picture.format == "jpeg":
-                _check_end(file, found.st_size)
     except FileNotFoundError:
         raise  # whoever asked may know another name for it
     except PictureError as error:
@@ -197,14 +194,6 @@ def _open(path: str, text: str) -> Input:
         (picture.width, picture.height),
         (found.st_size, found.st_mtime_ns),
     )
-
-
-def _check_end(file: BinaryIO, size: int) -> None:
-    """Refuse a JPEG without an end; it is looked for among the last markers, since cameras add to their files."""
-    file.seek(max(size - _TAIL, 0))
-    tail = file.read(_TAIL)
-    if tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda"):
-        raise PictureError("image_truncated", "the JPEG is cut off; upload it again")
 
 
 def _path_hint(text: str) -> str:

@@ -201,7 +201,11 @@ def test_good_rows_are_counted_and_nothing_but_the_list_of_errors_is_left(rows_r
 # -- pictures of this machine
 
 ODD = {"a link to itself": "image_unreadable", "a folder": "image_unreadable", "a pipe": "image_unreadable"}
-LOCAL = {name: code for name, (_, code) in PICTURES.items()} | ODD | {"nothing": "image_not_found"}
+LOCAL = (
+    {name: code for name, (_, code) in PICTURES.items()}
+    | ODD
+    | {"nothing": "image_not_found", "5 GB": "image_too_large"}
+)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +224,9 @@ def pictures_refused(servers: Servers, tmp_path_factory: pytest.TempPathFactory)
                 os.mkfifo(path)
             case "nothing":
                 pass
+            case "5 GB":
+                path.write_bytes(PICTURES["a JPEG that is cut off"][0])
+                os.truncate(path, 5_000_000_000)  # of which the disk holds nothing
             case _:
                 path.write_bytes(PICTURES[name][0])
     (house.folder / "good.png").write_bytes(picture(1))

@@ -82,11 +82,14 @@ def test_a_bucket_that_is_away_is_not_the_rows_fault() -> None:
 
 
 def test_a_picture_larger_than_anything_sensible_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "LARGEST_INPUT", 10)
+    monkeypatch.setattr(fetching, "MAX_BYTES", 10)
     house = make_house()
     house.bucket.lay("1.png", picture())
 
-    assert failing(house, "s3://bucket/1.png").code == "image_forbidden"
+    error = failing(house, "s3://bucket/1.png")
+
+    assert error.code == "image_too_large"
+    assert "shrink" in str(error)
 
 
 @pytest.mark.parametrize("transient", [True, False])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.pictures import PictureError, extension, inspect, media_type
+from jobs.pictures import MAX_BYTES, PictureError, extension, inspect, media_type
 from jobs.pictures.header import Format
 
 
@@ -291,3 +291,37 @@ def test_any_damage_to_a_header_is_a_picture_or_a_picture_error(sample: bytes, d
 
     with contextlib.suppress(PictureError):
         assert inspect(damaged).pixels
+
+
+def noise(**options: Any) -> bytes:
+    return saved(Image.effect_noise((320, 240), 60), "JPEG", **options)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("behind", [b"", b"film" * 100_000, b"\xff\xda" + bytes(200_000)])
+def test_whatever_a_camera_adds_behind_a_jpegs_end_does_not_matter(behind: bytes, progressive: bool) -> None:
+    assert inspect(noise(progressive=progressive) + behind).format == "jpeg"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99])
+def test_a_jpeg_without_its_end_is_truncated_however_much_of_it_is_there(kept: float, progressive: bool) -> None:
+    whole = noise(progressive=progressive)
+
+    with pytest.raises(PictureError) as caught:
+        inspect(whole[: round(len(whole) * kept)])
+
+    assert caught.value.code == "image_truncated"
+
+
+def test_a_jpeg_of_which_only_the_beginning_was_read_is_not_taken_for_truncated() -> None:
+    whole = noise()
+
+    assert inspect(whole[:4_000], size=len(whole)).width == 320
+
+
+def test_a_file_larger_than_anything_that_is_read_is_refused_by_its_length() -> None:
+    with pytest.raises(PictureError) as caught:
+        inspect(noise(), size=MAX_BYTES + 1)
+
+    assert caught.value.code == "image_too_large"
