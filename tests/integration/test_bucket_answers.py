@@ -88,8 +88,8 @@ def store(server: Script) -> Script:
         (404, "NoSuchBucket", Refused, "create it"),
         (405, "MethodNotAllowed", Refused, "405"),
         (501, "NotImplemented", Refused, "does not know this request"),
-        (412, "PreconditionFailed", PreconditionFailed, "something lies there"),
-        (409, "ConditionalRequestConflict", PreconditionFailed, "something lies there"),
+        (412, "PreconditionFailed", PreconditionFailed, "something else lies there"),
+        (409, "ConditionalRequestConflict", PreconditionFailed, "something else lies there"),
         (409, "OperationAborted", Unavailable, "409 OperationAborted"),
     ],
 )
