@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Self
 from jobs.job import Order
 from jobs.request import Request
 
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 Cells = tuple[str, ...] | Mapping[str, Any]
 """The user's own row: the cells of a table's line in order, or a JSON object."""
 
@@ -26,9 +28,8 @@ class Picture(NamedTuple):
     image: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A row that passed every check.
+class Row(NamedTuple):
+    """A row that passed every check. (A tuple, because a million of them are made.)
 
     `number` counts jobs from 1. `record` counts the manifest's own rows, blank ones included (0: it is the number); a
     source profile makes several jobs of one. `output` leaves `{ext}` open. `expected` and `at_most` are the price of
@@ -90,7 +91,7 @@ class Row:
             data["record"] = self.record
         if self.picture is not None:
             data["picture"] = self.picture
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return _encoded(data)
 
     @classmethod
     def from_line(cls, line: str) -> Self:
@@ -131,7 +132,7 @@ class IdleRow:
     def as_line(self) -> str:
         """Return the row as one line of JSON, without its line end; `from_line` reads it back."""
         data = {name: getattr(self, name) for name in ("record", "cells", "times", "number", "reason")}
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return _encoded(data)
 
     @classmethod
     def from_line(cls, line: str) -> Self:

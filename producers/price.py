@@ -6,6 +6,7 @@ are not opened while planning), expected takes it for 1 megapixel and at most fo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,7 +105,7 @@ class Tally:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._models: dict[str, list[int]] = {}
+        self._models: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         self._dearest = 0
 
     @property
@@ -118,11 +119,12 @@ class Tally:
 
     def add(self, row: Row) -> None:
         """Count one accepted row."""
-        sums = self._models.setdefault(row.request.model, [0, 0, 0])
+        sums = self._models[row.request.model]
         sums[0] += 1
         sums[1] += row.expected
         sums[2] += row.at_most
-        self._dearest = max(self._dearest, row.at_most)
+        if row.at_most > self._dearest:
+            self._dearest = row.at_most
 
     def estimate(self, allowance: int | None = None) -> Estimate:
         """Return the estimate; `allowance` overrides what doubts may cost (micro-dollars, 0: never)."""

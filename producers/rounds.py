@@ -279,11 +279,11 @@ def _as_it_is_now(row: Row, catalogue: Catalogue) -> Row:
         if uri.startswith("file://"):
             sizes[uri] = seen[1] if seen else row.sizes.get(uri, (-1, -1))
     if not sizes:
-        return replace(row, sizes={})
+        return row._replace(sizes={})
     wanted: Mapping[str, Any] = row.request.params
     model = catalogue.models[row.request.model]
     price = row_price(model, pixels, width=wanted.get("width"), height=wanted.get("height"))
-    return replace(row, sizes=sizes, expected=price.expected, at_most=price.at_most)
+    return row._replace(sizes=sizes, expected=price.expected, at_most=price.at_most)
 
 
 def _seen(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:

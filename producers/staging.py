@@ -212,4 +212,4 @@ def _moved(row: Row, places: Mapping[FileSeen, str]) -> Row:
         return row
     by_uri = {seen[0]: places[seen] for seen in _local(row)}
     inputs = tuple(by_uri.get(uri, uri) for uri in row.request.inputs)
-    return replace(row, request=replace(row.request, inputs=inputs))
+    return row._replace(request=replace(row.request, inputs=inputs))

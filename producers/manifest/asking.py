@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jobs.models import Catalogue, Model
 from jobs.pictures import extension
@@ -12,21 +12,17 @@ from producers.manifest.columns import REFERENCES, field_names
 from producers.manifest.options import PlanOptions
 from producers.manifest.problems import ManifestError, RowProblem, listed, problem, shown
 from producers.manifest.spelling import hint
-from producers.manifest.values import BadValue, check_together, parse_value, unknown_field
+from producers.manifest.values import BadValue, check_size, parse_value, unknown_field
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A model, the fields that are sent to it, and the file ending that its result will likely have."""
 
     model: Model
     params: Mapping[str, Param]
     extension: str
-
-    def side(self, name: str) -> int | None:
-        """Return the `width` or `height` that is asked for."""
-        value = self.params.get(name)
-        return value if isinstance(value, int) else None
+    size: tuple[int | None, int | None]
+    """The `width` and `height` that are asked for."""
 
 
 def work_out(
@@ -64,11 +60,18 @@ def work_out(
         except BadValue as error:
             code = "value_invalid" if field in model.fields else "field_unknown"
             bad.append(problem(field, code, str(error), error.remedy))
+    size = _side(params, "width"), _side(params, "height")
     try:
-        check_together(model, params)
+        check_size(model, *size)
     except BadValue as error:
         bad.append(problem("width", "value_invalid", str(error), error.remedy))
-    return Asked(model, dict(sorted(params.items())), _extension(model, params)), tuple(bad)
+    asked = Asked(
+        model=model,
+        params=dict(sorted(params.items())),
+        extension=_extension(model, params),
+        size=size,
+    )
+    return asked, tuple(bad)
 
 
 def check_batch_wide(options: PlanOptions, catalogue: Catalogue) -> None:
@@ -91,6 +94,11 @@ def check_batch_wide(options: PlanOptions, catalogue: Catalogue) -> None:
             )
     if len(options.references) > len(REFERENCES):
         raise ManifestError(f"there are over {len(REFERENCES)} references", remedy="no model takes more")
+
+
+def _side(params: Mapping[str, Param], name: str) -> int | None:
+    value = params.get(name)
+    return value if isinstance(value, int) else None
 
 
 def _extension(model: Model, params: Mapping[str, Param]) -> str:

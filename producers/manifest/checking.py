@@ -89,11 +89,12 @@ class RowChecker:
             relative_to=options.relative_to,
         )
         self._ids = Seen()
-        self._keys = Keys(options)
         # Most rows of a batch ask for the same, and share references.
         self._ask = lru_cache(maxsize=_REMEMBERED)(self._work_out)
         self._price = lru_cache(maxsize=_REMEMBERED)(self._price_of)
         self._learn(tuple(columns))
+        known = bool(columns) and self._meaning.output is None
+        self._keys = Keys(options, self._output.lead if known else "")
 
     @property
     def used(self) -> int:
@@ -201,8 +202,8 @@ class RowChecker:
         output = self._find_output(cells, stem, raw, asked, inputs, found)
         if found or asked is None:
             return None
-        price = self._price(asked.model.name, asked.side("width"), asked.side("height"), tuple(i.size for i in inputs))
-        uris = tuple(one.uri for one in inputs)
+        price = self._price(asked.model.name, asked.size, tuple([one.size for one in inputs]))
+        uris = tuple([one.uri for one in inputs])
         return Row(
             number=raw.number,
             id=id_,
@@ -306,13 +307,13 @@ class RowChecker:
         return asked
 
     def _work_out(self, name: str, texts: tuple[str, ...]) -> tuple[Asked | None, tuple[RowProblem, ...]]:
-        fields = (field for _, field in self._meaning.fields)
-        given = dict(zip(fields, texts, strict=True))
+        given = {name: text for (_, name), text in zip(self._meaning.fields, texts, strict=True)}
         return work_out(name, given, self._options, self._catalogue, decimal_comma=self._decimal_comma)
 
     def _price_of(
-        self, model: str, width: int | None, height: int | None, sizes: tuple[tuple[int, int] | None, ...]
+        self, model: str, wanted: tuple[int | None, int | None], sizes: tuple[tuple[int, int] | None, ...]
     ) -> RowPrice:
+        width, height = wanted
         return row_price(self._catalogue.models[model], sizes, width=width, height=height)
 
     def _find_prompt(self, cells: tuple[str, ...], found: list[RowProblem]) -> str:

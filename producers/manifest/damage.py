@@ -29,7 +29,7 @@ def damaged_id(text: str) -> str:
     """Return what a spreadsheet has done to an id, in words that follow it, or an empty text."""
     if text.isalpha():
         return ""
-    if _EXPONENT.fullmatch(text):
+    if "E+" in text and _EXPONENT.fullmatch(text):
         return "is a number that a spreadsheet has rounded; the digits of the id are lost"
     if _DATE.fullmatch(text):
         return "is a date that a spreadsheet has made of the id"

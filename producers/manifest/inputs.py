@@ -22,6 +22,7 @@ from producers.manifest.problems import listed, shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://|(data|file|javascript|mailto|blob|about):", re.IGNORECASE)
 _NO_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029<>\"]")
+_ADDRESS = re.compile(r"(https?)://([^/?#]*)([^?#]*)")
 _REMEMBERED = 4_096
 """Files whose header is not read again: references are the same for many rows."""
 
@@ -71,6 +72,7 @@ class Inputs:
         self._buckets = buckets
         self._trusted = trusted_hosts
         self._opened = lru_cache(maxsize=_REMEMBERED)(_open)
+        self._refused = lru_cache(maxsize=_REMEMBERED)(self._why_refused)
         self._nearby = Nearby()
 
     def find(self, text: str) -> Input:
@@ -81,8 +83,9 @@ class Inputs:
         """
         if text.startswith("s3://"):
             return self._object(text)
-        if text.startswith(("https://", "http://")):
-            return self._address(text)
+        address = _ADDRESS.match(text)
+        if address is not None:
+            return self._address(address)
         scheme = _SCHEME.match(text)
         if scheme is not None:
             name = (scheme[1] or scheme[2]).lower()
@@ -142,29 +145,36 @@ class Inputs:
             )
         return Input(self._relative_to + text, parts[-1])
 
-    def _address(self, text: str) -> Input:
-        safe = shown(text.partition("?")[0])  # what follows may be a signature
-        if _NO_URL.search(text):
-            raise InputError("url_refused", f"{safe} holds spaces or signs that no address has", "write a space as %20")
+    def _address(self, found: re.Match[str]) -> Input:
+        text, (scheme, host, path) = found.string, found.groups()
+        wrong = ("holds spaces or signs that no address has", "write a space as %20") if _NO_URL.search(text) else None
+        wrong = wrong or self._refused(scheme, host)
+        if wrong is not None:
+            safe = shown(text.partition("?")[0]) if "@" not in host else "the address"  # the rest may be a signature
+            raise InputError("url_refused", f"{safe} {wrong[0]}", wrong[1])
+        return Input(text, unquote(path.rpartition("/")[2]))
+
+    def _why_refused(self, scheme: str, place: str) -> tuple[str, str] | None:
+        """Return what is wrong with the place of an address, in words that follow it, and what would be right."""
         try:
-            parts = urlsplit(text)
+            parts = urlsplit(f"{scheme}://{place}")
             host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise InputError("url_refused", f"{safe} is not a web address", "check it") from None
+            return "is not a web address", "check it"
         if not host:
-            raise InputError("url_refused", f"{safe} has no host", "write https://host/picture.jpg")
-        if "@" in parts.netloc:
-            raise InputError("url_refused", "the address holds a user name or password", "use a signed address instead")
-        trusted = host in self._trusted or f"{host}:{port or (443 if parts.scheme == 'https' else 80)}" in self._trusted
-        if parts.scheme == "http" and not trusted:
-            raise InputError("url_refused", f"{safe} is not https", "use https://")
+            return "has no host", "write https://host/picture.jpg"
+        if "@" in place:
+            return "holds a user name or password", "use a signed address instead"
+        trusted = host in self._trusted or f"{host}:{port or (443 if scheme == 'https' else 80)}" in self._trusted
+        if scheme == "http" and not trusted:
+            return "is not https", "use https://"
         if port not in (None, 443) and not trusted:
-            raise InputError("url_refused", f"{safe} is on port {port}", "only port 443 is fetched from")
+            return f"is on port {port}", "only port 443 is fetched from"
         if host.isascii() and not plain_host(host):  # what other alphabets mean, the worker works out
-            raise InputError("url_refused", f"{safe} has a host that can be read in two ways", "write its name")
+            return "has a host that can be read in two ways", "write its name"
         if not trusted and literal_address(host) is not None and (why := refused_address(host)) is not None:
-            raise InputError("url_refused", f"{safe} leads to {why}", "give a public address, or upload the picture")
-        return Input(text, unquote(parts.path.rpartition("/")[2]))
+            return f"leads to {why}", "give a public address, or upload the picture"
+        return None
 
 
 _REMEDY = "name a file, an s3:// object or an https:// address"

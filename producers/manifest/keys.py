@@ -14,8 +14,10 @@ from producers.manifest.seen import Seen
 class Keys:
     """Remembers keys and the pictures that lie in the bucket of the results (each 12 bytes a slot)."""
 
-    def __init__(self, options: PlanOptions) -> None:
+    def __init__(self, options: PlanOptions, lead: str = "") -> None:
+        """`lead` is what every key begins with: a picture that lies in another folder can be at none of them."""
         self._prefix = options.prefix
+        self._folder = same_place(lead[: lead.rfind("/") + 1], "")
         self._own = f"s3://{options.bucket}/" if options.bucket else ""
         self._outputs = Seen()
         self._pictures = Seen()
@@ -61,6 +63,8 @@ class Keys:
         for one in pictures:
             if one.uri.startswith(self._own):
                 source = same_place(one.uri[len(self._own) :], "")
+                if not source.startswith(self._folder):
+                    continue
                 # A picture that many rows name was looked for when it was first seen, and by each output since.
                 seen = self._pictures.first(source, line)
                 before = self._outputs.find(source) if seen is None and source != place else None

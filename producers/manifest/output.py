@@ -21,7 +21,6 @@ MAX_KEY_BYTES = 1_024
 _ASCII_RUN = re.compile(r"[^a-z0-9]+")
 _FORMATTING = "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 _UNSAFE = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_FORMATTING}]")
-_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 
 _DAY = r"(?:(?:19|20)\d\d[-_.]?[01]\d(?:[-_.]?[0-3]\d)?|[0-3]\d[-_.][01]\d[-_.](?:19|20)\d\d)"
 _TIME = r"(?:[T_\- ]?[0-2]\d[-_.:h]?[0-5]\d(?:[-_.:]?[0-5]\d)?Z?)?"
@@ -107,15 +106,16 @@ def unsafe(key: str, prefix: str = "") -> str:
     # A store may fold the case, and `Retouch/` beside `retouch/` helps nobody.
     if prefix and (plain.casefold() + "/").startswith(prefix.casefold()):
         return f"lies under {prefix}, which is Retouch's own"
-    if not plain or plain.startswith("/") or plain.endswith("/") or "//" in plain:
+    parts = plain.split("/")
+    if "" in parts:
         return "is empty, begins or ends with a slash, or has an empty part"
     if "\\" in plain:
         return "holds a backslash"
     if "{" in plain or "}" in plain:
         return "holds a brace that is not {ext}"
-    if _DOTS.search(plain):
+    if "." in parts or ".." in parts:
         return "has a part that is . or .."
-    if _UNSAFE.search(plain):
+    if not plain.isprintable() and _UNSAFE.search(plain):
         return "holds control or invisible formatting characters"
     if plain.isascii():
         return f"is over {MAX_KEY_BYTES:,} bytes long" if len(plain) > MAX_KEY_BYTES else ""

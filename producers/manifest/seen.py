@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from array import array
 
-_MASK = (1 << 64) - 1
-
 
 class Seen:
     """An open-addressing table from the hash of a text to the line where it was first seen."""
@@ -23,7 +21,7 @@ class Seen:
 
     def find(self, text: str) -> int | None:
         """Return the line on which `text` was first seen, None if it is new; nothing is remembered."""
-        mark = (hash(text) & _MASK) or 1
+        mark = hash(text) or 1
         slots, mask = self._slots, self._last
         at = mark & mask
         while found := slots[at]:
@@ -35,7 +33,7 @@ class Seen:
     def first(self, text: str, line: int) -> int | None:
         """Return the line on which `text` was seen before; None if it is new, and then remember `line`."""
         # The hash is salted for each process, so nobody can write a manifest whose ids collide.
-        mark = (hash(text) & _MASK) or 1
+        mark = hash(text) or 1
         slots, mask = self._slots, self._last
         at = mark & mask
         while found := slots[at]:
@@ -50,7 +48,7 @@ class Seen:
         return None
 
     def _resize(self, size: int) -> None:
-        self._slots = array("Q", bytes(8 * size))
+        self._slots = array("q", bytes(8 * size))
         self._lines = array("I", bytes(4 * size))
         self._last = size - 1
 

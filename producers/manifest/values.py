@@ -57,14 +57,13 @@ def parse_value(field: Field, text: str, *, decimal_comma: bool = False) -> Para
             return _string(field, text)
 
 
-def check_together(model: Model, params: dict[str, Param]) -> None:
+def check_size(model: Model, width: int | None, height: int | None) -> None:
     """Check what no single field shows: the number of pixels asked for.
 
     Raises:
         BadValue: width times height is over what the model makes.
     """
-    width, height = params.get("width"), params.get("height")
-    if isinstance(width, int) and isinstance(height, int) and width * height > model.max_output_pixels:
+    if width and height and width * height > model.max_output_pixels:
         most = model.max_output_pixels
         raise BadValue(
             f"{width} x {height} is {width * height:,} pixels, and {model.title} makes {most:,} at most",

@@ -132,7 +132,7 @@ def test_a_row_that_asks_for_something_else_has_changed(house: House, change: di
     row = make_row(1)
     house.ended(row, make_row(9))
 
-    assert house.standings(replace(row, request=replace(row.request, **change))) == [CHANGED]
+    assert house.standings(row._replace(request=replace(row.request, **change))) == [CHANGED]
 
 
 def test_the_same_rows_of_another_api_have_changed(house: House) -> None:
@@ -222,7 +222,7 @@ def local(folder: Path, data: bytes, name: str = "chair.png") -> Row:
     path.write_bytes(data)
     row = make_row(1, path.as_uri())
     found = path.stat()
-    return replace(row, sizes={path.as_uri(): (found.st_size, found.st_mtime_ns)})
+    return row._replace(sizes={path.as_uri(): (found.st_size, found.st_mtime_ns)})
 
 
 def test_a_local_picture_is_what_was_staged_before_however_often_it_is_touched(house: House) -> None:
@@ -231,7 +231,7 @@ def test_a_local_picture_is_what_was_staged_before_however_often_it_is_touched(h
     assert house.standings(row) == [UNCHANGED]
 
     os.utime(house.folder / "chair.png", (1, 1))
-    touched = replace(row, sizes={row.request.inputs[0]: (len(picture()), 1_000_000_000)})
+    touched = row._replace(sizes={row.request.inputs[0]: (len(picture()), 1_000_000_000)})
 
     assert house.standings(touched) == [UNCHANGED]
 

@@ -469,6 +469,14 @@ def test_an_output_that_is_the_picture_of_any_row_is_refused(lines: tuple[str, .
     assert problem_of("id,image,output", *lines, bucket="shop").code == "output_is_input"
 
 
+@pytest.mark.parametrize("image", ["autumn/b.jpg", "Autumn/B.JPG"])
+def test_a_picture_in_the_folder_of_all_outputs_is_kept_apart_from_them_too(image: str) -> None:
+    lines = f"a,s3://shop/{image}", "b,s3://shop/photos/b.jpg"
+
+    assert problem_of("id,image", *lines, bucket="shop").code == "output_is_input"
+    assert problem_of("id,image", *reversed(lines), bucket="shop").code == "output_is_input"
+
+
 def test_the_same_key_in_another_bucket_is_no_picture_of_ours() -> None:
     row_of("id,image,output", "a,s3://shop/photos/a.jpg,photos/a.jpg", bucket="results")
 

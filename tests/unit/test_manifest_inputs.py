@@ -202,7 +202,9 @@ def test_a_host_in_another_alphabet_is_left_to_the_worker(tmp_path: Path) -> Non
 
 
 def test_a_refusal_never_shows_what_may_be_a_signature_or_a_password(tmp_path: Path) -> None:
-    for url in ("http://shop.example/a.jpg?sig=CANARY", "https://u:CANARY@shop.example/a.jpg"):
+    signed = "http://shop.example/a.jpg?sig=CANARY"
+    named = [f"https://u:CANARY@{rest}" for rest in ("shop.example/a.jpg", "shop.example/a b.jpg", "/a.jpg")]
+    for url in (signed, *named):
         error = refusal(tmp_path, url)
         assert "CANARY" not in str(error) + error.remedy
 

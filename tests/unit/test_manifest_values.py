@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from config.catalogue import shipped_catalogue
 from jobs.models import Field
 from jobs.request import Param
-from producers.manifest.values import BadValue, check_together, parse_value, unknown_field
+from producers.manifest.values import BadValue, check_size, parse_value, unknown_field
 
 MODELS = shipped_catalogue().models
 FLEX, KONTEXT = MODELS["flux-2-flex"], MODELS["flux-kontext-pro"]
@@ -82,10 +82,10 @@ def test_a_ratio_outside_the_limits_or_no_ratio_is_refused(text: str) -> None:
 
 def test_a_size_over_what_the_model_makes_is_refused() -> None:
     with pytest.raises(BadValue, match="4,194,304 at most"):
-        check_together(FLEX, {"width": 4096, "height": 2048})
+        check_size(FLEX, 4096, 2048)
 
-    check_together(FLEX, {"width": 2048, "height": 2048})
-    check_together(FLEX, {"width": 8192})
+    check_size(FLEX, 2048, 2048)
+    check_size(FLEX, 8192, None)
 
 
 def test_a_field_of_another_model_names_the_models_that_have_it() -> None:
