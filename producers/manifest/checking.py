@@ -236,7 +236,7 @@ class RowChecker:
         cells = raw.cells
         if isinstance(cells, tuple):
             if len(cells) == len(self._columns):
-                return cells + raw.mapped
+                return (raw.filled or cells) + raw.mapped
             message = f"the row has {len(cells)} cells and the header {len(self._columns)}"
             many = len(cells) > len(self._columns)
             right = "quote a cell that holds a delimiter" if many else "add the missing delimiters"

@@ -25,6 +25,7 @@ class RawRow(NamedTuple):
 
     `mapped` are the cells that a source profile made of it, in the profile's own order. `record` is its place among all
     rows of the file where that is not `number`: there are blank ones before it, or a profile makes several of one.
+    `filled` are the cells as templates see them, where the row goes on with the one before and leaves some empty.
     """
 
     number: int
@@ -32,6 +33,7 @@ class RawRow(NamedTuple):
     cells: Cells
     mapped: tuple[str, ...] = ()
     record: int = 0
+    filled: tuple[str, ...] = ()
 
 
 class BrokenRow(NamedTuple):

@@ -110,6 +110,7 @@ class Mapped(Manifest):
 
     def _read(self) -> Iterator[AnyRow]:
         number = self._without = 0
+        before: tuple[str, ...] = ()
         for row in self._source.rows():
             if isinstance(row, IdleRow):
                 yield row
@@ -126,8 +127,11 @@ class Mapped(Manifest):
                     number += 1
                     yield RawRow(number, row.line, cells, record=record)
                     continue
-                made = self._bind(columns).expand(cells, cells)
+                binding = self._bind(columns)
+                before = binding.filled(cells, before)
+                made = binding.expand(before, before)
             else:
+                before = ()
                 texts = tuple(_as_text(value) for value in cells.values())
                 made = self._bind(tuple(cells)).expand(texts, tuple(cells.values()))
             if not made:
@@ -135,7 +139,7 @@ class Mapped(Manifest):
                 yield IdleRow(record=record, cells=cells)
             for one in made:
                 number += 1
-                yield RawRow(number, row.line, cells, one, record)
+                yield RawRow(number, row.line, cells, one, record, before)
 
 
 class _Binding:
@@ -154,6 +158,24 @@ class _Binding:
         self._model = self._bound(profile.model)
         self._references = [self._bound(rule) for rule in profile.references]
         self._fields = [self._bound(rule) for rule in profile.fields.values()]
+        self._by = next((self._where[name] for name in profile.continued_by if name in self._where), None)
+        pictures = {place.at for place in self._images}
+        self._continued = [
+            at
+            for at, name in enumerate(columns)
+            if at not in pictures and any(name == one or fnmatchcase(name, one) for one in profile.continued)
+        ]
+
+    def filled(self, cells: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a row with what it means by cells that it leaves empty; `before` is the row before it, so filled."""
+        by = self._by
+        if by is None or not before or not cells[by].strip() or cells[by] != before[by]:
+            return cells
+        whole = list(cells)
+        for at in self._continued:
+            if not whole[at].strip():
+                whole[at] = before[at]
+        return tuple(whole)
 
     @property
     def used(self) -> frozenset[int]:

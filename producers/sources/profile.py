@@ -20,7 +20,8 @@ from producers.manifest.spelling import hint
 from producers.manifest.template import Template
 
 MAX_BYTES = 1_000_000
-_TOP = ("title", "id", "group", "prompt", "model", "references", "images", "fields")
+_TOP = ("title", "id", "group", "prompt", "model", "references", "images", "fields", "continued")
+_CONTINUED = ("by", "columns")
 _IMAGES = ("columns", "split", "role", "position", "base", "prompt", "model")
 
 Rule = tuple[Template, ...]
@@ -53,6 +54,10 @@ class Profile:
     references: tuple[Rule, ...]
     images: tuple[Images, ...]
     fields: Mapping[str, Rule]
+    continued_by: tuple[str, ...]
+    """A row with the same value here as the row before goes on with it: the first of these columns that is there."""
+    continued: tuple[str, ...]
+    """What such a row leaves empty and means all the same: columns, which may hold `*` and `?`."""
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -110,6 +115,12 @@ def _profile(name: str, source: str, data: Mapping[str, Any], catalogue: Catalog
     for field in fields:
         if field not in every:
             raise _bad(source, f"fills {shown(field)}{hint(field, every)}", f"the fields are: {listed(every)}")
+    continued = data.get("continued", {})
+    if not isinstance(continued, dict):
+        raise _bad(source, "has a continued that is no table", "write [continued], by = ... and columns = [...]")
+    _check_keys(source, continued, _CONTINUED, "continued.")
+    if len(continued) == 1:
+        raise _bad(source, "has half a [continued]", "write both, by = ... and columns = [...]")
     references = data.get("references", [])
     if not isinstance(references, list):
         raise _bad(source, "has references that are no list", 'write references = ["{column}"]')
@@ -123,6 +134,8 @@ def _profile(name: str, source: str, data: Mapping[str, Any], catalogue: Catalog
         references=tuple(_rule(source, {"references": one}, "references") for one in references),
         images=tuple(_images(source, one) for one in images),
         fields={field: _rule(source, fields, field) for field in fields},
+        continued_by=_texts(source, continued, "by"),
+        continued=_texts(source, continued, "columns"),
     )
 
 

@@ -38,7 +38,7 @@ def test_a_drafted_profile_plans_the_export_that_it_was_drafted_for(
     code = run(["plan", export, "--source", "shop.toml", "--prompt", "the {Title}", "--json"])
 
     document = json.loads(capsys.readouterr().out)
-    assert (code, document["rows"], document["invalid"]) == (2, 2, 3)  # the lines of variants have no title
+    assert (code, document["rows"], document["invalid"]) == (2, 2, 3)  # the draft does not know that they go on
     assert {problem["code"] for problem in document["problems"]} == {"value_missing"}
 
 

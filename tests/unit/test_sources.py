@@ -267,6 +267,35 @@ def test_shopify_gives_each_picture_the_position_that_it_has_there(tmp_path: Pat
     ]
 
 
+def test_a_line_that_goes_on_with_a_product_knows_its_title_and_comes_back_without_it(tmp_path: Path) -> None:
+    said: dict[str, Any] = {"prompt": "the {Title} of {Vendor} on white", "group": "Vendor"}
+    idle: list[IdleRow] = []
+
+    made, rows = plan(FIXTURES / "shopify.csv", tmp_path, source="shopify", aside=idle.append, **said)
+
+    assert [row.request.prompt for row in rows[:4]] == ["the Oak chair of Möbel & Söhne on white"] * 4
+    assert [row.group for row in rows] == ["Möbel & Söhne"] * 5
+    header, *lines = table(report(tmp_path / "report", made, rows, State.STORED, idle) / "results.csv", made)
+    titles = [line[header.index("Title")] for line in lines]
+    assert titles == ["Oak chair", "", "", "", "", "Lamp", "Gift card"]
+
+
+def test_a_line_of_another_product_takes_nothing_from_the_one_before(tmp_path: Path) -> None:
+    text = "Handle,Title,Variant SKU,Image Src\na,Chair,S-1,s3://shop/a.jpg\nb,,S-2,s3://shop/b.jpg\n"
+
+    made, _ = plan(written(tmp_path, text), tmp_path, source="shopify", prompt="the {Title}")
+
+    assert [(problem.line, problem.code) for problem in made.problems] == [(3, "value_missing")]
+
+
+def test_what_belongs_to_a_variant_is_not_taken_for_the_next_line(tmp_path: Path) -> None:
+    text = "Handle,Title,Variant SKU,Image Src,Image Position\na,Chair,S-1,s3://shop/a.jpg,1\na,,,s3://shop/b.jpg,2\n"
+
+    made, _ = plan(written(tmp_path, text), tmp_path, source="shopify", prompt="the {Variant SKU}")
+
+    assert [(problem.line, problem.code) for problem in made.problems] == [(3, "value_missing")]
+
+
 def test_woocommerce_parts_a_cell_of_addresses_and_takes_each_once(tmp_path: Path) -> None:
     _, rows = plan(FIXTURES / "woocommerce.csv", tmp_path, source="woocommerce")
 
