@@ -102,8 +102,11 @@ def _make_plan(
     objects: Objects | None,
 ) -> Plan:
     manifest = open_manifest(path, options, objects)
-    mapped = Mapped(manifest, read_profile(options.source, catalogue)) if options.source is not None else None
-    manifest = mapped or manifest
+    mapped = None
+    if options.source is not None:
+        profile = read_profile(options.source, catalogue)
+        options = replace(options, date_ids=options.date_ids or profile.date_ids)
+        manifest = mapped = Mapped(manifest, replace(profile, date_ids=options.date_ids))
     name = batch_name(path, options.name)
     checker = RowChecker(
         manifest.table.columns,

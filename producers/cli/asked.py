@@ -41,6 +41,7 @@ class Asked:
     data_column: o.DataColumns = None
     pattern: o.Pattern = None
     source: o.Source = None
+    date_ids: o.DateIds = False
     pass_urls: o.PassUrls = False
     overwrite: o.Overwrite = False
     fresh: o.Fresh = False
@@ -76,6 +77,7 @@ class Asked:
             data_columns=frozenset(self.data_column or ()),
             pattern=self.pattern,
             source=self.source,
+            date_ids=self.date_ids,
             bucket=s3.bucket or "",
             buckets=frozenset(s3.input_buckets or own),
             trusted_hosts=frozenset(settings.api.trusted_hosts),

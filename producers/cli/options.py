@@ -104,6 +104,14 @@ Source = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+DateIds = Annotated[
+    bool,
+    typer.Option(
+        "--date-ids",
+        help="Take ids that look like dates as they are. Default: an error, as spreadsheets make dates of ids.",
+        rich_help_panel=_WHAT,
+    ),
+]
 PassUrls = Annotated[
     bool,
     typer.Option(

@@ -52,6 +52,7 @@ def of_schedule(schedule: Schedule, settings: Settings, *, table: Path | None = 
         table=table,
         join=joined.join if joined is not None else "",
         source=flags.source,
+        date_ids=flags.date_ids,
         pass_urls=flags.pass_urls,
         group=flags.group,
         data_columns=frozenset(flags.data_column),

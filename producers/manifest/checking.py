@@ -17,11 +17,12 @@ from jobs.request import Request
 from jobs.row import Picture, Row
 from producers.manifest.asking import Asked, check_batch_wide, work_out
 from producers.manifest.columns import REFERENCES, made_meaning, understand
-from producers.manifest.damage import REMEDY, damaged_id, failed_formula
-from producers.manifest.inputs import Input, InputError, Inputs
+from producers.manifest.damage import damaged_id, failed_formula, remedy_of
+from producers.manifest.inputs import Input, Inputs
 from producers.manifest.keys import Keys
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import DEFAULT_OUTPUT, FILTERS, OPEN_EXTENSION
+from producers.manifest.pictures import find_pictures
 from producers.manifest.problems import ManifestError, RowProblem, listed, problem, shown
 from producers.manifest.rows import RawRow
 from producers.manifest.seen import Seen
@@ -157,7 +158,8 @@ class RowChecker:
         # A key's own names come before columns: a product's `name` must not take the place of the batch's.
         places |= {"id": width, "row": width + 1}
         self._output = self._output_source.bind(places, constants=self._constants, filters=FILTERS, open_ended=late)
-        self._alone = not options.references and not any(place is not None for place in meaning.references)
+        alone = not options.references and not any(place is not None for place in meaning.references)
+        self._given = None if alone else options.references
         self._open_places = self._output.fixed(OPEN_EXTENSION)
         self._group = self._where.get(options.group) if options.group is not None else None
         if options.group is None and "group" in self._rules:
@@ -195,10 +197,11 @@ class RowChecker:
         cells = self._cells(raw, found)
         if cells is None:
             return None
-        inputs = self._find_inputs(cells, found)
+        inputs = find_pictures(cells, self._meaning, self._given, self._inputs, found)
         asked = self._find_asked(cells, inputs, found)
         prompt = self._find_prompt(cells, found)
         id_, stem = self._find_id(cells, inputs, raw.line, found)
+        self._find_damage(cells, found)
         output = self._find_output(cells, stem, raw, asked, inputs, found)
         if found or asked is None:
             return None
@@ -253,41 +256,6 @@ class RowChecker:
                 kind = "a list" if isinstance(value, list) else "an object"
                 found.append(problem(name, "value_nested", f"{name} is {kind}", "write a text, a number or true/false"))
         return None if found else (*(_as_text(cells.get(name)) for name in self._columns), *raw.mapped)
-
-    def _find_inputs(self, cells: tuple[str, ...], found: list[RowProblem]) -> list[Input]:
-        """Return the row's pictures in order; none if one of them is wrong."""
-        meaning, given = self._meaning, self._options.references
-        before = len(found)
-        name = meaning.columns[meaning.image] if meaning.image is not None else "image"
-        text = cells[meaning.image].strip() if meaning.image is not None else ""
-        inputs: list[Input] = []
-        if text:
-            self._add_input(text, name, inputs, found)
-        else:
-            found.append(problem(name, "image_missing", "the row names no picture", "name a file, s3:// or https://"))
-        if self._alone:
-            return inputs
-        gap = ""
-        for order, place in enumerate(meaning.references):
-            if place is None and order >= len(given):
-                gap = gap or REFERENCES[order][0]
-                continue
-            name = meaning.columns[place] if place is not None else REFERENCES[order][0]
-            text = cells[place].strip() if place is not None else ""
-            text = text or (given[order] if order < len(given) else "")
-            if not text:
-                gap = gap or name
-            elif gap:
-                found.append(problem(name, "reference_gap", f"{name} is given and {gap} is empty", f"fill {gap} first"))
-            else:
-                self._add_input(text, name, inputs, found)
-        return inputs if len(found) == before else []
-
-    def _add_input(self, text: str, column: str, inputs: list[Input], found: list[RowProblem]) -> None:
-        try:
-            inputs.append(self._inputs.find(text))
-        except InputError as error:
-            found.append(problem(column, error.code, str(error), error.remedy))
 
     def _passes(self, cells: tuple[str, ...]) -> bool:
         """Whether the API is to fetch this row's URLs itself."""
@@ -344,7 +312,8 @@ class RowChecker:
         """Return the row's id, and what stands for it in a key: a file name goes there without its ending."""
         place = self._meaning.id
         id_ = stem = cells[place].strip() if place is not None else ""
-        damage = damaged_id(id_)
+        # Where the key is given, a wrong id cannot file a result under a wrong name; `failed.csv` gives all of them.
+        damage = damaged_id(id_, dates=self._options.date_ids or bool(self._literal_key(cells)))
         if not id_:
             if not inputs:
                 return "", ""  # what is wrong with the picture has been said
@@ -354,7 +323,7 @@ class RowChecker:
             found.append(problem("id", "id_missing", "the picture's address has no file name", "give the row an id"))
             return "", ""
         if damage:
-            found.append(problem("id", "id_damaged", f"the id {shown(id_)} {damage}", REMEDY))
+            found.append(problem("id", "id_damaged", f"the id {shown(id_)} {damage}", remedy_of(damage)))
         if not id_.isprintable() or len(id_) > MAX_ID:
             long = len(id_) > MAX_ID
             what = f"is over {MAX_ID} characters long" if long else "holds control or invisible characters"
@@ -365,6 +334,22 @@ class RowChecker:
             found.append(problem("id", "id_duplicate", message, "give each row an id of its own"))
         return id_, stem
 
+    def _find_damage(self, cells: tuple[str, ...], found: list[RowProblem]) -> None:
+        """Refuse a key that would be made of what a spreadsheet has damaged; the id itself was looked at."""
+        if self._literal_key(cells):
+            return
+        for at in self._output.positions:
+            if at < len(self._columns) and at != self._meaning.id and (text := cells[at].strip()):
+                damage = damaged_id(text, dates=True)
+                if damage:
+                    name = self._columns[at]
+                    message = f"{name} is in the output key, and {shown(text)} {damage}"
+                    found.append(problem(name, "id_damaged", message, remedy_of(damage)))
+
+    def _literal_key(self, cells: tuple[str, ...]) -> str:
+        place = self._meaning.output
+        return cells[place].strip() if place is not None else ""
+
     def _find_output(
         self,
         cells: tuple[str, ...],
@@ -374,8 +359,7 @@ class RowChecker:
         inputs: list[Input],
         found: list[RowProblem],
     ) -> str:
-        place = self._meaning.output
-        key = cells[place].strip() if place is not None else ""
+        key = self._literal_key(cells)
         literal = bool(key)
         if not literal and not stem:
             return ""  # the row has no id, which has been said

@@ -25,15 +25,23 @@ _ERROR = re.compile(r"#(?:N/A|NV|REF!|BEZUG!|VALUE!|WERT!|NAME\?|DIV/0!|NUM!|ZAH
 REMEDY = "make the column text in the source, export again, and do not save it in between"
 
 
-def damaged_id(text: str) -> str:
-    """Return what a spreadsheet has done to an id, in words that follow it, or an empty text."""
+def damaged_id(text: str, *, dates: bool = False) -> str:
+    """Return what a spreadsheet has done to an id, in words that follow it, or an empty text.
+
+    With `dates` one that looks like a date is one.
+    """
     if text.isalpha():
         return ""
     if "E+" in text and _EXPONENT.fullmatch(text):
         return "is a number that a spreadsheet has rounded; the digits of the id are lost"
-    if _DATE.fullmatch(text):
+    if not dates and _DATE.fullmatch(text):
         return "is a date that a spreadsheet has made of the id"
     return failed_formula(text)
+
+
+def remedy_of(damage: str) -> str:
+    """Return what to do about the damage of an id."""
+    return f"{REMEDY} (if your ids are dates, say --date-ids)" if "is a date" in damage else REMEDY
 
 
 def failed_formula(text: str) -> str:

@@ -31,6 +31,8 @@ class PlanOptions:
     join: str = ""
     source: str | None = None
     """A source profile: the name of a shipped one, or the path of a TOML file."""
+    date_ids: bool = False
+    """Ids that look like dates are dates, and not what a spreadsheet has made of them."""
     group: str | None = None
     """The column that says which rows belong together."""
     data_columns: Set[str] = frozenset()

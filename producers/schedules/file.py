@@ -55,6 +55,7 @@ class Flags(_Strict):
     pattern: str | None = None
     source: str | None = None
     """The name of a source profile, or the path of one; a relative path starts at `schedules.toml`."""
+    date_ids: bool = False
     pass_urls: bool = False
     overwrite: bool = False
     fresh: bool = False

@@ -255,7 +255,7 @@ class _Binding:
                 continue
             # With something added a damaged id would not be seen to be one.
             texts = (cells[at].strip() for at in bound.positions if at < len(cells))
-            return next((text for text in texts if damaged_id(text)), made)
+            return next((text for text in texts if damaged_id(text, dates=self._profile.date_ids)), made)
         return ""
 
     def _find_images(self, profile: Profile) -> list[_Place]:

@@ -20,7 +20,7 @@ from producers.manifest.spelling import hint
 from producers.manifest.template import Template
 
 MAX_BYTES = 1_000_000
-_TOP = ("title", "id", "group", "prompt", "model", "references", "images", "fields", "continued")
+_TOP = ("title", "id", "group", "prompt", "model", "references", "images", "fields", "continued", "date_ids")
 _CONTINUED = ("by", "columns")
 _IMAGES = ("columns", "split", "role", "position", "base", "prompt", "model")
 
@@ -58,6 +58,8 @@ class Profile:
     """A row with the same value here as the row before goes on with it: the first of these columns that is there."""
     continued: tuple[str, ...]
     """What such a row leaves empty and means all the same: columns, which may hold `*` and `?`."""
+    date_ids: bool
+    """Ids that look like dates are dates."""
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -136,6 +138,7 @@ def _profile(name: str, source: str, data: Mapping[str, Any], catalogue: Catalog
         fields={field: _rule(source, fields, field) for field in fields},
         continued_by=_texts(source, continued, "by"),
         continued=_texts(source, continued, "columns"),
+        date_ids=_flag(source, data, "date_ids"),
     )
 
 
@@ -171,6 +174,13 @@ def _text(source: str, data: Mapping[str, Any], key: str) -> str:
     value = data.get(key, "")
     if not isinstance(value, str):
         raise _bad(source, f"has a {key} that is no text", f'write {key} = "..."')
+    return value
+
+
+def _flag(source: str, data: Mapping[str, Any], key: str) -> bool:
+    value = data.get(key, False)
+    if not isinstance(value, bool):
+        raise _bad(source, f"has a {key} that is neither true nor false", f"write {key} = true")
     return value
 
 

@@ -423,6 +423,38 @@ def test_an_id_that_a_spreadsheet_has_damaged_is_an_error_that_says_so(id_: str)
     assert "spreadsheet" in found[0].message
 
 
+def test_an_id_that_is_a_date_is_taken_where_that_is_said() -> None:
+    found = checker(["id", "image"], date_ids=True)
+
+    dated = found.check(RawRow(1, 2, ("2026-03-12", "s3://shop/a.jpg")))
+    rounded = found.check(RawRow(2, 3, ("4,00638E+12", "s3://shop/a.jpg")))
+
+    assert isinstance(dated, Row)
+    assert dated.output == "autumn/2026-03-12.{ext}"
+    assert isinstance(rounded, list)
+
+
+def test_an_id_that_looks_like_a_date_is_taken_where_the_key_is_given() -> None:
+    found = checker(["id", "image", "output"])
+
+    row = found.check(RawRow(1, 2, ("2026-03-12", "s3://shop/a.jpg", "autumn/12.{ext}")))
+    bad = found.check(RawRow(2, 3, ("2026-03-13", "s3://shop/a.jpg", "")))
+
+    assert isinstance(row, Row)
+    assert isinstance(bad, list)
+    assert "--date-ids" in bad[0].remedy
+
+
+@pytest.mark.parametrize("sku", ["4,00638E+12", "#N/A"])
+def test_a_key_is_not_made_of_what_a_spreadsheet_has_damaged(sku: str) -> None:
+    found = checker(["id", "image", "sku"], output="{sku}/{id}.{ext}")
+
+    bad = found.check(RawRow(1, 2, ("a", "s3://shop/a.jpg", sku)))
+
+    assert isinstance(bad, list)
+    assert [(one.column, one.code) for one in bad] == [("sku", "id_damaged")]
+
+
 @pytest.mark.parametrize("id_", ["4006381333931", "1E5", "12-3", "1.2.3", "12.10.24", "Mar", "May 1st", "#7", "00042"])
 def test_an_id_that_only_looks_odd_is_taken(id_: str) -> None:
     assert row_of("id,image", f"{id_},s3://shop/a.jpg").id == id_

@@ -371,6 +371,21 @@ def test_a_damaged_id_is_noticed_although_something_is_added_to_it(tmp_path: Pat
     assert [problem.code for problem in made.problems] == ["id_damaged"]
 
 
+@pytest.mark.parametrize(("profile", "flag"), [("date_ids = true\n", False), ("", True)])
+def test_ids_that_are_dates_are_taken_where_the_profile_or_a_flag_says_so(
+    tmp_path: Path, profile: str, flag: bool
+) -> None:
+    own = written(tmp_path, f'id = "{{no}}-{{role}}"\n{profile}[[images]]\ncolumns = ["front"]\n', "own.toml")
+    path = written(tmp_path, "no,front\n2026-03-12,s3://shop/a.jpg\n")
+
+    made, rows = plan(path, tmp_path, source=str(own), date_ids=flag)
+    alone, again = plan(report(tmp_path / "r", made, rows, State.FAILED) / "failed.csv", tmp_path)
+
+    assert [row.id for row in rows] == ["2026-03-12-front"]
+    assert asked(again) == asked(rows)
+    assert not alone.invalid
+
+
 def test_rows_of_json_are_mapped_too_and_lists_are_several_pictures(tmp_path: Path) -> None:
     profile = written(tmp_path, 'id = "{sku}-{position}"\n[[images]]\ncolumns = ["images"]\n', "own.toml")
     text = '[{"sku": 7, "images": ["s3://shop/a.jpg", {"src": "s3://shop/b.jpg"}]}, {"images": [], "width": "x"}]'
