@@ -20,6 +20,7 @@ from xml.etree.ElementTree import ParseError
 
 from jobs.batch import Table
 from jobs.row import IdleRow
+from producers.manifest.formulas import without_result
 from producers.manifest.objects import LONG_CELL, MAX_CELL, unreadable
 from producers.manifest.opening import stamp
 from producers.manifest.problems import ManifestError, shown
@@ -60,16 +61,34 @@ class WorkbookManifest(Manifest):
         self._sheets = 0
         self._header: tuple[str, ...] = ()
         self._header_line = 0
+        self._part = ""
         _check_parts(path)
         for line, cells in self._lines():
             self._header_line = line
             self._header = checked_header(cells, line)
+            self._check_formulas()
             break
         else:
             raise ManifestError(
                 f"the sheet {shown(self._sheet)} of the workbook is empty",
                 remedy="put the table on the first visible sheet, its header in the first row",
             )
+
+    def _check_formulas(self) -> None:
+        """Refuse a sheet whose formulas have no results: their cells would look empty."""
+        place = without_result(self.path, self._part)
+        if not place:
+            return
+        letters = place.rstrip("0123456789")
+        line = int(place[len(letters) :] or 0)
+        at = sum(26**n * (ord(letter) - 64) for n, letter in enumerate(reversed(letters.upper()))) - 1
+        known = line and place.isalnum() and 0 <= at < len(self._header)
+        raise ManifestError(
+            f"the cell {place} is a formula without a result: the program that wrote the workbook left it to Excel",
+            remedy="open it in Excel, save it, and give that file",
+            line=line or None,
+            column=self._header[at] if known else "",
+        )
 
     @property
     def table(self) -> Table:
@@ -111,6 +130,7 @@ class WorkbookManifest(Manifest):
                     raise ManifestError("the workbook has no visible sheet", remedy="show the one with the table")
                 sheet = visible[0]
                 self._sheet = sheet.title
+                self._part = sheet._worksheet_path  # nothing else tells which file a sheet is
                 sheet.reset_dimensions()  # what a file says of its own size may be wrong
                 for line, row in enumerate(sheet.iter_rows(), 1):
                     cells = [_text(cell) for cell in row]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import openpyxl
 import pytest
 
 from jobs.row import IdleRow
-from producers.manifest import workbook
+from producers.manifest import formulas, workbook
 from producers.manifest.opened import open_manifest
 from producers.manifest.problems import ManifestError
 from producers.manifest.rows import BrokenRow, Manifest, RawRow
@@ -94,6 +95,55 @@ def test_results_of_a_workbook_are_a_csv_that_excel_opens(tmp_path: Path) -> Non
     table = book(tmp_path, ("id", "image"), ("a", "a.jpg")).table
 
     assert (table.form, table.encoding, table.bom, table.newline) == ("csv", "utf-8", True, "\r\n")
+
+
+def test_a_formula_without_a_result_is_an_error_that_names_its_cell(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        book(tmp_path, ("id", "image"), ("a", "a.jpg"), ("b", '=A3&".jpg"'))
+
+    assert (caught.value.line, caught.value.column) == (3, "image")
+    assert "the cell B3 is a formula without a result" in caught.value.message
+    assert "open it in Excel, save it" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("cell", "wish", "text"),
+    [
+        ('<c r="B3" t="str"><f>A3&amp;".jpg"</f><v>b.jpg</v></c>', "0", "b.jpg"),
+        ('<c r="B3" t="str"><f>""</f><v></v></c>', "0", ""),
+        ('<c r="B3"><f>C1*2</f><v>0</v></c>', "0", "0"),
+        ('<c r="B3"><f>C1*2</f><v>4</v></c>', "1", "4"),
+        ('<c r="B3"><f>A3&amp;".jpg"</f><v>0</v></c>', "1", None),
+        ('<c r="B3" t="str"><f>A3&amp;".jpg"</f></c>', "0", None),
+        ('<c r="B3"><f t="shared" si="0"/></c>', "0", None),
+    ],
+)
+def test_a_formula_counts_as_its_result_where_the_program_that_wrote_it_has_worked_it_out(
+    tmp_path: Path, cell: str, wish: str, text: str | None
+) -> None:
+    book(tmp_path, ("id", "image"), ("a", "a.jpg"), ("b", "here"))
+    path = tmp_path / "worked-out.xlsx"
+    with zipfile.ZipFile(tmp_path / "autumn.xlsx") as plain, zipfile.ZipFile(path, "w") as other:
+        for name in plain.namelist():
+            data = plain.read(name).decode()
+            data = re.sub(r'<c r="B3".*?</c>', lambda _: cell, data)
+            other.writestr(name, data.replace('fullCalcOnLoad="1"', f'fullCalcOnLoad="{wish}"'))
+
+    if text is None:
+        assert "B3" in refused(path).message
+    else:
+        assert cells(open_manifest(path)) == [("a", "a.jpg"), ("b", text)]
+
+
+@pytest.mark.parametrize("block", range(40, 60))
+def test_a_formula_is_found_wherever_the_sheet_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(formulas, "_BLOCK", block)
+    monkeypatch.setattr(formulas, "_TAIL", 30)
+
+    with pytest.raises(ManifestError, match="the cell C4 is a formula"):
+        book(tmp_path, ("id", "image", "n"), ("a", "a.jpg", 1), ("b", "b.jpg", 2), ("c", "c.jpg", "=C3+1"))
 
 
 def test_an_empty_sheet_is_refused(tmp_path: Path) -> None:
