@@ -1,8 +1,8 @@
 """Finds a formula in a workbook whose result is not in the file: it would be read as an empty cell.
 
-Excel writes results beside formulas. Other programs leave that to Excel: they write no result, or a 0 and the wish that
-everything be worked out when the file is opened. The sheet is searched as text, since a parser of XML would take as long
-as reading it.
+Excel writes results beside formulas. Other programs leave that to Excel: they write no result, or a 0 and the wish
+that everything be worked out when the file is opened. The sheet is searched as text, since a parser of XML would take
+as long as reading it.
 """
 
 from __future__ import annotations

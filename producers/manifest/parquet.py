@@ -1,7 +1,7 @@
 """Reads a Parquet file as a table of texts, some rows at a time; needs the extra `retouch[parquet]`.
 
 Texts stay in the dictionary that the file has them in until their length is known, so a long text that thousands of
-rows share does not become thousands of long texts.
+rows share does not become thousands of long texts. Files whose pages are too large to be unpacked are refused before.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from jobs.batch import Table
 from producers.manifest.objects import LONG_CELL, MAX_CELL, unreadable
 from producers.manifest.opening import stamp
-from producers.manifest.problems import ManifestError
+from producers.manifest.pages import MAX_PAGES, BadPage, TooLarge, footer_fits, rows_at_once
+from producers.manifest.problems import ManifestError, shown
 from producers.manifest.rows import AnyRow, Blanks, BrokenRow, Manifest, RawRow, checked_header
 
-_ROWS = 256
 _EXACT = 2**53
 
 
@@ -42,6 +42,7 @@ class ParquetManifest(Manifest):
         super().__init__(path, stamp(path))
         with _open(path) as file:
             self._header = checked_header(file.schema_arrow.names, 1)
+            self._at_once = _rows_at_once(path, file.metadata)
 
     @property
     def table(self) -> Table:
@@ -58,7 +59,7 @@ class ParquetManifest(Manifest):
         blanks = Blanks()
         try:
             with _open(self.path) as file:
-                for batch in file.iter_batches(batch_size=_ROWS):
+                for batch in file.iter_batches(batch_size=self._at_once):
                     for cells in zip(*(_texts(column) for column in batch.columns), strict=True):
                         record += 1
                         if not any(cells):
@@ -87,10 +88,27 @@ def _open(path: Path) -> Any:
             remedy="pip install 'retouch[parquet]', or export it as CSV or JSON lines",
         ) from None
     try:
+        if not footer_fits(path):
+            raise ManifestError("the Parquet file's description is over 16 MB", remedy="write it in larger row groups")
         schema = pyarrow.parquet.read_schema(path)
-        texts = [name for name, kind in zip(schema.names, schema.types, strict=True) if pyarrow.types.is_string(kind)]
+        kinds = (pyarrow.types.is_string, pyarrow.types.is_large_string)
+        columns = zip(schema.names, schema.types, strict=True)
+        texts = [name for name, kind in columns if any(is_text(kind) for is_text in kinds)]
         return pyarrow.parquet.ParquetFile(path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
     except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(error) from None
+
+
+def _rows_at_once(path: Path, metadata: Any) -> int:
+    try:
+        return rows_at_once(path, metadata)
+    except TooLarge as error:
+        raise ManifestError(
+            f"the Parquet file has pages of over {MAX_PAGES >> 20} MB in all, most of it in {shown(str(error))}",
+            remedy="leave out columns that hold files or long texts, or write it in row groups of 10,000 rows",
+            column=str(error),
+        ) from None
+    except (BadPage, OSError) as error:
         raise _damaged(error) from None
 
 
@@ -102,8 +120,10 @@ def _damaged(error: Exception) -> ManifestError:
 def _texts(column: Any) -> list[str]:
     """Return a column's values as texts."""
     if hasattr(column, "dictionary"):
-        words = [_word(word) for word in column.dictionary]
-        return ["" if place is None else words[place] for place in column.indices.to_pylist()]
+        places = column.indices.to_pylist()
+        # The dictionary is that of a whole row group, thousands of times longer than what these rows use of it.
+        words = {place: _word(column.dictionary[place]) for place in set(places) if place is not None}
+        return ["" if place is None else words[place] for place in places]
     return [_text(value.as_py()) for value in column]
 
 
