@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 from config.catalogue import shipped_catalogue
 from config.settings import Settings, SettingsError
 from jobs.bucket.layout import Layout
 from jobs.bucket.s3 import S3Bucket, open_bucket
 from jobs.ledger.redis import RedisLedger, connect
-from jobs.models import Catalogue
+from jobs.models import MICROS_PER_USD, Catalogue
+from jobs.money import Caps, Days
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
@@ -24,6 +27,17 @@ def ledger_of(settings: Settings) -> RedisLedger:
     if settings.redis.url is None:
         raise SettingsError("no Redis is named: set RETOUCH_REDIS__URL, or use `retouch up` for one of its own")
     return RedisLedger(connect(settings.redis.url.get_secret_value()), catalogue_of(settings))
+
+
+def days_of(settings: Settings) -> Days:
+    """Return which day a moment belongs to, and what a day may cost."""
+    money = settings.money
+    caps = Caps(day=_micros(money.day_cap_usd), key_day=_micros(money.key_day_cap_usd))
+    return Days(zone=ZoneInfo(money.timezone), caps=caps)
+
+
+def _micros(amount: float | None) -> int | None:
+    return None if amount is None else round(amount * MICROS_PER_USD)
 
 
 def bucket_of(settings: Settings, *, connections: int = 32) -> S3Bucket:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AliasChoices,
@@ -166,6 +167,23 @@ class SubmitSettings(_Part):
         return value
 
 
+class MoneySettings(_Part):
+    day_cap_usd: Annotated[float, Field(ge=0)] | None = None  # what all edits of a day may cost; default none
+    key_day_cap_usd: Annotated[float, Field(ge=0)] | None = None  # what those of one API key may; default none
+    timezone: str = "UTC"  # whose midnight ends a day; default UTC
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (OSError, ValueError, KeyError):
+            raise ValueError(
+                f"{value!r} is no time zone: RETOUCH_MONEY__TIMEZONE is one such as Europe/Berlin"
+            ) from None
+        return value
+
+
 class KeepSettings(_Part):
     inputs_days: Annotated[int, Field(ge=1)] | None = 30  # staged pictures that `retouch clean` leaves; default 30
     results_days: Annotated[int, Field(ge=1)] | None = None  # filed results; default none: paid, so kept
@@ -194,6 +212,7 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     worker: WorkerSettings = WorkerSettings()
     submit: SubmitSettings = SubmitSettings()
+    money: MoneySettings = MoneySettings()
     keep: KeepSettings = KeepSettings()
     inbox: InboxSettings = InboxSettings()
     schedules: Path = Path("schedules.toml")  # what runs when; default beside you

@@ -116,6 +116,8 @@ class Progress:
     settled: int = 0
     reserved: int = 0
     doubts: int = 0
+    withheld: int = 0
+    """The part of `reserved` that belongs to doubts held for a person."""
     doubt_used: int = 0
     """What resubmissions of doubts have used of the allowance."""
     duplicates: int = 0
@@ -124,6 +126,12 @@ class Progress:
     """What these have cost; `settled` has it too."""
     kept: Mapping[str, int] = field(default_factory=dict)
     """Results that lie on a worker's disk until storage is back, by the disk."""
+    first: int = 0
+    first_cost: int = 0
+    first_expected: int = 0
+    """How many edits were settled first (20 at the most), what they cost and were expected to cost."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts about why the batch waits."""
     reasons: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """For each reason code: rows that ended with it, and what they cost."""
     low: Mapping[str, int] = field(default_factory=dict)

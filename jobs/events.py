@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.job import IN_DOUBT, PROVED_UNCHARGED, Failure, Job, Receipt, Result, State
+from jobs.job import DOUBT, IN_DOUBT, NO_SUM, PROVED_UNCHARGED, Charge, Failure, Job, Receipt, Result, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,9 @@ class Begun(Event):
 
     fingerprint: str
     key_id: str
+    simulated: bool = False
+    day: str = ""
+    """The day whose money is taken, as the ledger names it; the gate fills it in."""
     looked_at: float = 0.0
     """When the bucket was asked for a filed result and had none."""
     flags: tuple[str, ...] = ()
@@ -34,10 +37,11 @@ class Begun(Event):
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         return {
-            "flags": self.flags,
+            "flags": (*(flag for flag in job.flags if flag == NOT_BELIEVED), *self.flags),
             "inputs": self.inputs,
             "fingerprint": self.fingerprint,
             "key_id": self.key_id,
+            "day": self.day,
             "submitted_at": at,
             "sent": False,
             "reason": "",
@@ -61,9 +65,10 @@ class Accepted(Event):
             "reason": "",
             "detail": "",
         }
-        if self.receipt.cost is not None:
-            known |= {"cost": job.cost + self.receipt.cost, "cost_source": "receipt"}
-        return known
+        if job.state is State.QUEUED:  # the doubt that was asked again has found its answer
+            job = replace(job, charges=_without_last_doubt(job.charges))
+            known["charges"] = job.charges
+        return {**known, **(_charged(job, self.receipt.cost, "receipt") if self.receipt.cost is not None else {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +114,6 @@ class AttemptFailed(Event):
             "renewed": False,
             "failures": (*job.failures, failure)[-10:],
             **_corrected(job, self.cost),
-            "cost_source": "",
         }
 
 
@@ -148,6 +152,7 @@ class Resubmitted(Event):
             "reason": "",
             "detail": "",
             "failures": (*job.failures, failure)[-10:],
+            **({} if self.proved else _given_up(job)),
         }
 
 
@@ -255,6 +260,8 @@ class Failed(Event):
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         settled = _corrected(job, self.cost, otherwise="reserve" if self.paid else "")
+        if job.state is State.IN_DOUBT and not self.paid:
+            settled = _given_up(job)
         return {"reason": self.code, "detail": self.detail, "held": False, **settled, **_ended(at)}
 
 
@@ -264,27 +271,66 @@ class Cancelled(Event):
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         doubted = job.state is State.IN_DOUBT
-        known = {} if doubted else {"reason": "cancelled", "detail": ""}
+        known = _given_up(job) if doubted else {"reason": "cancelled", "detail": ""}
         return {**known, "held": False, **_ended(at)}
+
+
+NOT_BELIEVED = "cost_not_believed"
+BELIEVED_TIMES = 10
+"""A reported cost over so many times the estimate is counted in full and flagged."""
+
+
+def cost_of(job: Job, reported: int | None) -> tuple[int, str]:
+    """Return what a submission counts as (micro-dollars) and who said so: "" stands for whoever reported it.
+
+    What was not reported counts as the reserve, what is no sum of money as the estimate.
+    """
+    if reported is None:
+        return job.order.reserve, "reserve"
+    return (job.order.estimate, "estimate") if reported == NO_SUM else (reported, "")
+
+
+def _charged(job: Job, reported: int | None, source: str) -> Mapping[str, Any]:
+    """Write down what this attempt's submission cost, in the place of what was written down before."""
+    cost, guessed = cost_of(job, reported)
+    charge = Charge(attempt=job.attempt, day=job.day, key_id=job.key_id, cost=cost, source=guessed or source)
+    changed: dict[str, Any] = {"charges": (*(c for c in job.charges if c is not job.charge), charge)}
+    if (reported == NO_SUM or cost > BELIEVED_TIMES * job.order.estimate) and NOT_BELIEVED not in job.flags:
+        changed["flags"] = (*job.flags, NOT_BELIEVED)
+    return changed
 
 
 def _settled(job: Job, reported: int | None, otherwise: str = "") -> Mapping[str, Any]:
     """Settle what a submission cost once it is ready: the receipt's word, else this body's, else the reserve."""
-    if (job.receipt is not None and job.receipt.cost is not None) or job.renewed:
+    if job.charge is not None:
         return {}
-    if reported is not None:
-        return {"cost": job.cost + reported, "cost_source": "ready"}
-    if otherwise == "reserve" and job.cost_source == "":
-        return {"cost": job.cost + job.order.reserve, "cost_source": "reserve"}
-    return {}
+    return _charged(job, reported, "ready") if reported is not None or otherwise == "reserve" else {}
 
 
 def _corrected(job: Job, reported: int | None, otherwise: str = "") -> Mapping[str, Any]:
     """Settle a submission that brought nothing: the last body knows better than the receipt what was charged."""
-    if reported is None:
-        return _settled(job, None, otherwise)
-    from_receipt = job.receipt.cost if job.receipt is not None and job.receipt.cost is not None else 0
-    return {"cost": job.cost - from_receipt + reported, "cost_source": "ready"}
+    if reported is None or (reported == NO_SUM and job.charge is not None):
+        return _settled(job, reported, otherwise)
+    return _charged(job, reported, "ready")
+
+
+def held_doubt(job: Job) -> tuple[Charge, ...]:
+    """Return what a doubt that is held may have cost, as a charge of its own."""
+    return (_doubt(job),) if job.held else ()
+
+
+def _doubt(job: Job) -> Charge:
+    return Charge(attempt=job.attempt, day=job.day, key_id=job.key_id, cost=0, source=DOUBT, maybe=job.order.reserve)
+
+
+def _given_up(job: Job) -> Mapping[str, Any]:
+    """Write down that a submission in doubt will not be known to have cost anything, but may have."""
+    return {"charges": (*job.charges, _doubt(job))}
+
+
+def _without_last_doubt(charges: tuple[Charge, ...]) -> tuple[Charge, ...]:
+    last = max((place for place, charge in enumerate(charges) if charge.source == DOUBT), default=None)
+    return charges if last is None else charges[:last] + charges[last + 1 :]
 
 
 def _ended(at: float) -> Mapping[str, Any]:

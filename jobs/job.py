@@ -38,6 +38,11 @@ MADE_IT = frozenset({State.STORED, State.UNCHANGED})
 
 IN_DOUBT, PROVED_UNCHARGED = "in_doubt", "proved_uncharged"
 """How an attempt that ended as a doubt is noted among the failures; none of the tries that count."""
+NO_SUM = -1
+"""A cost that was reported and is no sum of money: negative, not a number, no number at all."""
+
+DOUBT = "doubt"
+"""The source of a charge that nobody knows: the submission was in doubt, and was asked again or given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,7 @@ class Order:
     """What a row asks for: the part of a job that never changes.
 
     `output` is the key to publish to, with `{ext}` left open until the result's format is known; `reserve` is the
-    most that one submission can cost.
+    most that one submission can cost by the catalogue, `expected` the likeliest (0: as much as the reserve).
     """
 
     batch: str
@@ -56,6 +61,12 @@ class Order:
     request: Request
     output: str
     reserve: int
+    expected: int = 0
+
+    @property
+    def estimate(self) -> int:
+        """The likeliest cost of one submission."""
+        return self.expected or self.reserve
 
     @property
     def job(self) -> str:
@@ -74,7 +85,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The API's answer to a submission: the task to poll, and what it costs if it said so (micro-dollars)."""
+    """The API's answer to a submission: the task to poll, and what it costs (micro-dollars, NO_SUM) if it said so."""
 
     task_id: str
     polling_url: str
@@ -115,6 +126,22 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one submission cost (micro-dollars): it belongs to the day of its reserve and to the key it was sent with.
+
+    `source` says who told it: `receipt`, `ready`, or nobody, so that the `estimate` or the `reserve` was taken. For
+    `doubt` nothing is known: it may have cost `maybe`.
+    """
+
+    attempt: int
+    day: str
+    key_id: str
+    cost: int
+    source: str
+    maybe: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One edit and how far it has come. `fence` rises with every new owner, `attempt` with every counted failure."""
 
@@ -131,6 +158,8 @@ class Job:
     waits: int = 0
     """How often in a row it was given back unspent; only the length of the next wait depends on it."""
     key_id: str = ""
+    day: str = ""
+    """The day on which the money of the latest submission was reserved, as the ledger's books name it."""
     fingerprint: str = ""
     inputs: tuple[str, ...] = ()
     """What each input was when it was read (`jobs.known.evidence`)."""
@@ -148,8 +177,8 @@ class Job:
     detail: str = ""
     held: bool = False
     doubts: int = 0
-    cost: int = 0
-    cost_source: str = ""
+    charges: tuple[Charge, ...] = ()
+    """What submissions have cost, or may have."""
     flags: tuple[str, ...] = ()
     how: str = ""
     failures: tuple[Failure, ...] = ()
@@ -170,6 +199,21 @@ class Job:
         return f"{self.id}:{self.attempt}"
 
     @property
+    def cost(self) -> int:
+        """What is known to have been spent on the job, over all its attempts."""
+        return sum(charge.cost for charge in self.charges)
+
+    @property
+    def charge(self) -> Charge | None:
+        """What this attempt's submission cost, as soon as that is known."""
+        return next((c for c in self.charges if c.attempt == self.attempt and c.source != DOUBT), None)
+
+    @property
+    def cost_source(self) -> str:
+        """Who told what this attempt's submission cost."""
+        return self.charge.source if self.charge else ""
+
+    @property
     def final(self) -> bool:
         """Whether the job has ended within its round."""
         return self.state in FINAL
@@ -180,6 +224,7 @@ class Job:
         data["receipt"] = asdict(self.receipt) if self.receipt else None
         data["result"] = asdict(self.result) if self.result else None
         data["failures"] = [asdict(f) for f in self.failures]
+        data["charges"] = [asdict(c) for c in self.charges]
         return data
 
     @classmethod
@@ -189,6 +234,7 @@ class Job:
         data["receipt"] = Receipt(**live["receipt"]) if live["receipt"] else None
         data["result"] = Result(**live["result"]) if live["result"] else None
         data["failures"] = tuple(Failure(**f) for f in live["failures"])
+        data["charges"] = tuple(Charge(**c) for c in live["charges"])
         data["flags"] = tuple(live["flags"])
         data["inputs"] = tuple(live.get("inputs", ()))
         return cls(order=order, **data, **apart)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobs.job import Job, Receipt, State
+from jobs.events import cost_of, held_doubt
+from jobs.job import Charge, Job, Receipt, State
 from jobs.models import MICROS_PER_USD
 from jobs.reasons import FLAGS
 
@@ -43,6 +44,8 @@ def outcome(job: Job) -> dict[str, Any]:
         "region": receipt.region if receipt else "",
         "cost_usd": usd(job.cost),
         "cost_source": job.cost_source,
+        "expected_usd": usd(job.order.estimate),
+        "charges": [_charge(charge) for charge in (*job.charges, *held_doubt(job))],
         "input_mp": receipt.input_mp if receipt else None,
         "output_mp": receipt.output_mp if receipt else None,
         "bytes": result.bytes if result else 0,
@@ -66,6 +69,17 @@ def outcome(job: Job) -> dict[str, Any]:
     }
 
 
+def _charge(charge: Charge) -> dict[str, Any]:
+    return {
+        "attempt": charge.attempt,
+        "day": charge.day,
+        "key": charge.key_id,
+        "source": charge.source,
+        "cost_usd": usd(charge.cost),
+        "maybe_usd": usd(charge.maybe),
+    }
+
+
 def outcome_line(job: Job) -> str:
     """Return the outcome as one line of JSON, without its line end."""
     return json.dumps(outcome(job), separators=(",", ":"))
@@ -77,6 +91,7 @@ LATE = "late_receipt"
 
 def late_line(job: Job, receipt: Receipt) -> str:
     """Return the line that adds a charge to a job's outcome. It names the row; the outcome is written already."""
+    cost, guessed = cost_of(job, receipt.cost)
     line = {
         "batch": job.order.batch,
         "job": job.id,
@@ -86,6 +101,10 @@ def late_line(job: Job, receipt: Receipt) -> str:
         "state": LATE,
         "task_id": receipt.task_id,
         "polling_url": receipt.polling_url,
-        "cost_usd": usd(receipt.cost or 0),
+        "cost_usd": usd(cost),
+        "cost_source": guessed or "receipt",
+        "day": job.day,
+        "key": job.key_id,
+        "model": job.order.request.model,
     }
     return json.dumps(line, separators=(",", ":"))

@@ -95,8 +95,14 @@ ROW_REASONS: Mapping[str, Reason] = _table(
 
 WAIT_REASONS: Mapping[str, Reason] = _table(
     Reason("operator", "Paused by hand; `retouch resume` goes on.", "operator", "no", True),
-    Reason("proof", "A sample waits for approval.", "operator", "no", True),
-    Reason("cap", "The money ceiling is reached; raise it to go on.", "operator", "no", True),
+    Reason(
+        "proof",
+        "The first edits wait for approval: their pictures, or a cost of over 20 % more than was expected.",
+        "operator",
+        "no",
+        True,
+    ),
+    Reason("cap", "A money ceiling is reached: of the batch, or of the day.", "operator", "no", True),
     Reason("failures", "Too many rows failed; look at their reasons first.", "operator", "no", True),
     Reason("key", "The API refuses the key; mend it, then `retouch resume`.", "admin", "no", True),
     Reason("storage", "The bucket cannot be reached or refuses to be written.", "admin", "no", True),
@@ -114,8 +120,9 @@ FLAGS: Mapping[str, str] = {
     "input_shrunk": "An input was over the API's limits and was shrunk before it was sent.",
     "format_differs": "The API delivered another format than was asked for; filed as delivered.",
     "size_differs": "The API delivered another size than was asked for; filed as delivered.",
+    "cost_not_believed": "The API reported a cost over 10 times the estimate, counted in full, or none that is a sum.",
 }
-"""What a stored result may be flagged with; the row counts as stored."""
+"""What a row may be flagged with; a stored result counts as stored."""
 
 REASONS: Mapping[str, Reason] = {**ROW_REASONS, **WAIT_REASONS}
 

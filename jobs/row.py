@@ -71,6 +71,7 @@ class Row(NamedTuple):
             request=self.request,
             output=self.output,
             reserve=self.at_most,
+            expected=self.expected,
         )
 
     def as_line(self) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from jobs.bucket.port import Head, Read
 from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError, TooLarge
+from jobs.job import Charge
 
 Conditional = Literal["kept", "ignored", "refused"]
 
@@ -156,3 +157,8 @@ class FakeBucket:
             modified=self.modified,
         )
         self._objects[bucket, key] = (head, data)
+
+
+def charged(cost: int, source: str = "receipt", attempt: int = 1) -> tuple[Charge, ...]:
+    """Return the charges of a job of which one submission is known to have cost something."""
+    return (Charge(attempt=attempt, day="2026-11-22", key_id="k1", cost=cost, source=source),)

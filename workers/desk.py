@@ -16,6 +16,7 @@ from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue, Model
+from jobs.money import Days
 from jobs.retry import doubt_wait
 from workers.api.client import Api
 from workers.away import Away
@@ -68,6 +69,7 @@ class Desk:
     doubt_wait_s: float
     threads: int
     away: Away = field(default_factory=Away)
+    days: Days = field(default_factory=Days)
     stopping: threading.Event = field(default_factory=threading.Event)
     prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
     """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""

@@ -13,7 +13,7 @@ import structlog
 
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, StorageError, Superseded
-from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack
+from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack, cost_of
 from jobs.job import Job, Receipt, State
 from jobs.outcome import late_line, usd
 from jobs.queues import EDIT, FEED
@@ -159,8 +159,8 @@ def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
         return
     if current is not None and current.receipt is not None and current.receipt.task_id == receipt.task_id:
         return
-    line = late_line(job, receipt)
-    if not desk.ledger.late_receipt(job.order.batch, line, receipt.cost or 0):
+    line, (cost, _) = late_line(job, receipt), cost_of(job, receipt.cost)
+    if not desk.ledger.late_receipt(job.order.batch, line, cost, day=job.day, key=job.key_id):
         key = desk.layout.late(job.order.batch, receipt.task_id)
         desk.bucket.put(key, f"{line}\n".encode(), content_type="application/x-ndjson")
     log.warning("second charge", job=job.id, task_id=receipt.task_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from workers.api.client import Key
 
@@ -21,10 +21,17 @@ class KeyRing:
         self._now = now
         self._lock = threading.Lock()
 
-    def next(self) -> Key | None:
-        """Return the next key that is not parked, or None."""
+    @property
+    def ids(self) -> Sequence[str]:
+        """The names of all keys."""
+        return list(self._keys)
+
+    def next(self, *, besides: Collection[str] = ()) -> Key | None:
+        """Return the next key that is not parked and none of `besides` (ids), or None."""
         with self._lock:
-            free = [key for key in self._keys.values() if self._parked.get(key.id, 0.0) <= self._now()]
+            now = self._now()
+            known = [key for key in self._keys.values() if key.id not in besides]
+            free = [key for key in known if self._parked.get(key.id, 0.0) <= now]
             if not free:
                 return None
             self._turn += 1

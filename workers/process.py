@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Collection
 
 import structlog
 from celery import Celery
@@ -19,7 +20,7 @@ from kombu.exceptions import OperationalError
 
 from config.broker import Messenger, waiting
 from config.heartbeat import Heartbeat
-from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
+from config.parts import bucket_of, catalogue_of, days_of, layout_of, ledger_of
 from config.settings import Settings
 from jobs.models import Catalogue
 from jobs.pictures import MAX_BYTES
@@ -138,6 +139,13 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
     bucket = bucket_of(settings, connections=threads + 8)
     layout = layout_of(settings)
     trusted = settings.api.trusted_hosts
+    keys = KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now)
+    days = days_of(settings)
+
+    def another_key(besides: Collection[str]) -> str | None:
+        key = keys.next(besides=besides)
+        return key.id if key else None
+
     return Desk(
         owner=owner,
         catalogue=catalogue,
@@ -153,13 +161,14 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             now=ledger.now,
             refused=settings.submit.refused_statuses,
         ),
-        keys=KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now),
+        keys=keys,
         inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=MAX_BYTES), settings.s3.input_buckets),
-        gate=Gate(ledger, stopping),
+        gate=Gate(ledger, stopping, days, another_key),
         keeper=LeaseKeeper(ledger, owner),
         pace=Pace(),
         send=Messenger(app).send,
         doubt_wait_s=settings.submit.doubt_wait_s,
         threads=threads,
+        days=days,
         stopping=stopping,
     )

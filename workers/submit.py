@@ -67,7 +67,14 @@ def prepare(job: Job, desk: Desk) -> Event:
         desk.away.failed("storage", str(error))
         return GivenBack(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
     desk.away.answered("storage")
-    return Begun(fingerprint=print_, key_id=key.id, looked_at=looked_at, flags=prepared.flags, inputs=loaded.evidence)
+    return Begun(
+        fingerprint=print_,
+        key_id=key.id,
+        simulated=batch.simulated,
+        looked_at=looked_at,
+        flags=prepared.flags,
+        inputs=loaded.evidence,
+    )
 
 
 def post(job: Job, desk: Desk) -> Event:

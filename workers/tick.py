@@ -15,10 +15,13 @@ from functools import partial
 import structlog
 
 from config.heartbeat import Heartbeat
+from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import LedgerError, Superseded
 from jobs.events import Doubted, Event, GivenBack, NotSubmitted
 from jobs.job import Job, State
+from jobs.ledger.change import Closed
 from jobs.ledger.port import WorkerSeen
+from jobs.money import Reached
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from jobs.states import apply
 from workers.desk import Desk
@@ -114,6 +117,8 @@ class Tick:
         if found is None:
             return
         batch, progress = found
+        if progress.state is BatchState.PAUSED and progress.reason == "cap":
+            let_go(batch, progress, desk)
         for group in batch.groups:
             if wants(batch, progress, group) and progress.hot.get(group, 0) < max(progress.low.get(group, 1), 1):
                 desk.send(FEED, batch_id, group)
@@ -122,6 +127,19 @@ class Tick:
             desk.send(FLUSH, batch_id)
         if over(batch, progress) and (lines or not (progress.held and progress.finished_at)):
             desk.send(FINISH, batch_id)
+
+
+def let_go(batch: Batch, progress: Progress, desk: Desk) -> None:
+    """Let a batch go on that a day's cap holds, once the day has room: another one has begun, or the cap was raised."""
+    reached = Reached.from_json(progress.about) if progress.about else None
+    if reached is None or reached.which == Closed.CEILING:
+        return
+    day, caps = desk.days.book(desk.now(), simulated=batch.simulated), desk.days.caps
+    books = [(caps.day, "")] if reached.which == Closed.DAY_CAP else [(caps.key_day, key) for key in desk.keys.ids]
+    if any(cap is None or desk.ledger.money(day, key).gone + reached.needed <= cap for cap, key in books):
+        only_from = [BatchState.PAUSED]
+        if desk.ledger.set_state(batch.id, BatchState.OPEN, "", only_from=only_from, only_reason="cap"):
+            log.info("the day has room again", batch=batch.id, day=day)
 
 
 def take_over(job: Job, desk: Desk) -> None:

@@ -6,17 +6,21 @@ These are the mutable hearts of `jobs.ledger.memory`; whoever holds one holds th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, TypeVar
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job
 from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
+from jobs.money import PROOF_EDITS, Sums, over_estimate
 
 V = TypeVar("V")
 
-SUMS = ("waiting", "held", "settled", "reserved", "doubts", "doubt_used", "duplicates", "duplicates_cost")
+SUMS = (
+    *("waiting", "held", "settled", "reserved", "withheld", "doubts", "doubt_used", "duplicates", "duplicates_cost"),
+    *("first", "first_cost", "first_expected"),
+)
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class Hot:
     job: Job
     seat: str = str(Seat.HOT)
     reserve: int = 0
+    unproved: int = 0
     paid: bool = False
 
 
@@ -43,6 +48,9 @@ class Books:
     reason: str = ""
     sums: Counter[str] = field(default_factory=Counter)
     """Whatever `SUMS` names."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    price_paid: Counter[str] = field(default_factory=Counter)
+    price_due: Counter[str] = field(default_factory=Counter)
     hot: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -69,14 +77,18 @@ class Books:
             low=dict(self.low),
             ceiling=self.ceiling,
             finished_at=self.finished_at,
+            about=dict(self.about),
             **{name: self.sums[name] for name in SUMS},
         )
 
-    def count(self, change: Change, was: Hot) -> None:
-        """Add what a transition changes in the sums."""
-        self.sums["reserved"] += change.reserve - was.reserve
-        for name in ("settled", "doubts", "doubt_used", "held"):
+    def count(self, change: Change, moved: Mapping[str, int]) -> None:
+        """Add what a transition changes in the sums; `moved` is its money."""
+        self.sums.update(moved)
+        for name in ("doubts", "held"):
             self.sums[name] += getattr(change, name)
+        self.price_paid[change.model] += change.settled
+        self.price_due[change.model] += change.due
+        self._look_at_first(change)
         for code, rows, cost in change.reasons:
             self.rows[code] += rows
             self.costs[code] += cost
@@ -84,6 +96,14 @@ class Books:
             self.kept[spool] += rows
         self.counts[change.was_state] -= 1
         self.counts[change.state] += 1
+
+    def _look_at_first(self, change: Change) -> None:
+        if self.sums["first"] >= PROOF_EDITS or not (change.charged or change.settled):
+            return
+        self.sums.update(first=change.charged, first_cost=change.settled, first_expected=change.expected)
+        waits = self.state in (BatchState.OPEN, BatchState.PAUSED)
+        if waits and over_estimate(self.sums["first"], self.sums["first_cost"], self.sums["first_expected"]):
+            self.state, self.reason, self.about = BatchState.PAUSED, "proof", {}
 
     def add_outcome(self, line: str, now: float) -> None:
         """Append an outcome; the first of a part tells how old the part is."""
@@ -124,6 +144,29 @@ class Books:
         if wanted:
             self.fed_at[group] = now
         return wanted
+
+
+MONEY = tuple(each.name for each in fields(Sums))
+
+
+def sums_of(counted: Mapping[str, int], suffix: str = "") -> Sums:
+    """Return the money in a counter; with a suffix, that of one key."""
+    return Sums(**{name: counted.get(name + suffix, 0) for name in MONEY})
+
+
+def money_moved(change: Change, was: Hot) -> tuple[int, int, dict[str, int]]:
+    """Return what is reserved for a job from here on, what it may cost beyond that, and what moves in every sum."""
+    reserve = (was.reserve or change.reserve) if change.reserve else 0
+    unproved = (was.unproved if was.reserve else change.unproved) if change.reserve and change.seat != Seat.HELD else 0
+    withheld = {1: reserve, -1: -was.reserve}.get(change.held, 0)
+    moved = {
+        "settled": change.settled,
+        "reserved": reserve - was.reserve,
+        "withheld": withheld,
+        "doubt_used": change.doubt_used,
+        "unproved": unproved - was.unproved,
+    }
+    return reserve, unproved, moved
 
 
 class Indexes:

@@ -143,7 +143,19 @@ class Change:
     was_slot: str
     slot: str
     reserve: int
+    """What is reserved from here on, unless something is: then that stays."""
+    unproved: int
+    """What the edit may cost beyond its reserve; the gate says so."""
     settled: int
+    day: str
+    key: str
+    """The day and the API key whose books the money is in."""
+    model: str
+    charged: int
+    """How many submissions more are known to have cost something: 1, 0 or -1 (it was corrected)."""
+    due: int
+    expected: int
+    """What these should have cost: at the most, and most likely."""
     fingerprint: str
     fingerprint_to: str
     """keep, free or filed."""
@@ -164,6 +176,7 @@ class Change:
     def of(cls, before: Job, after: Job, at: float) -> Change:
         """Return what moving from `before` to `after` at `at` changes."""
         index = index_of(after)
+        charged = _charged(after) - _charged(before)
         return cls(
             job=after.id,
             batch=after.order.batch,
@@ -186,7 +199,14 @@ class Change:
             was_slot=before.slot if holds_slot(before) else "",
             slot=after.slot if holds_slot(after) else "",
             reserve=after.order.reserve if holds_reserve(after) else 0,
+            unproved=0,
             settled=after.cost - before.cost,
+            day=after.day,
+            key=after.key_id,
+            model=after.order.request.model,
+            charged=charged,
+            due=charged * after.order.reserve,
+            expected=charged * after.order.estimate,
             fingerprint=after.fingerprint,
             fingerprint_to=_fingerprint_to(before, after),
             outcome=outcome_line(after) if (after.final or after.held) and after != before else "",
@@ -212,11 +232,22 @@ class Closed(StrEnum):
     THROTTLED = "throttled"
     NO_SLOT = "no_slot"
     CEILING = "ceiling"
+    DAY_CAP = "day_cap"
+    KEY_CAP = "key_cap"
+    """Of the batch, of the day, of the key on this day: what is spent leaves no room."""
     MONEY_OPEN = "money_open"
     """Only other open reserves stand in the way; wait for them to settle."""
     BEING_BOUGHT = "being_bought"
     JUST_FILED = "just_filed"
     NO_ALLOWANCE = "no_allowance"
+
+
+CEILINGS = (Closed.CEILING, Closed.DAY_CAP, Closed.KEY_CAP)
+"""In the order in which the gate looks at them."""
+
+
+def _charged(job: Job) -> int:
+    return sum(charge.cost > 0 for charge in job.charges)
 
 
 def _ms(seconds: float) -> int:

@@ -35,6 +35,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "transitions; `filed` expires after 15 min",
     ),
     (
+        "money:<day>",
+        "hash: what all batches, and each API key, have spent and reserved on a day; a simulated day is one of its own",
+        "expires 8 days after its last change",
+    ),
+    (
         "throttle:<account>",
         "string: nobody submits while it lives",
         "expires when the API's wish is met (5 min at most)",
@@ -75,6 +80,10 @@ class Keys:
     def bought(self, fingerprint: str) -> str:
         """Return the key that says who buys a fingerprint."""
         return f"{self.prefix}bought:{fingerprint}"
+
+    def money(self, day: str) -> str:
+        """Return the key of a day's sums."""
+        return f"{self.prefix}money:{day}"
 
     def throttle(self, account: str) -> str:
         """Return the key that holds submissions back."""

@@ -7,14 +7,16 @@ What each method promises is written in `jobs.ledger.port`.
 from __future__ import annotations
 
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import Books, Expiring, Hot, Indexes, Slots
+from jobs.ledger.books import Books, Expiring, Hot, Indexes, Slots, money_moved, sums_of
 from jobs.ledger.change import (
     DOUBT_AGAIN_S,
     FILED_S,
@@ -33,8 +35,10 @@ from jobs.ledger.change import (
 )
 from jobs.ledger.port import Claim, Hint, Recorded, SpoolSeen, WorkerSeen
 from jobs.models import Catalogue
+from jobs.money import NO_CAPS, Admitted, Caps, Sums, admit
 
-Gate = Callable[[Change, Hot, Books], Recorded | None]
+Gate = Callable[[Change, Hot, Books], Recorded | Change]
+"""Says what is closed, or which change is carried out."""
 
 
 class MemoryLedger:
@@ -51,6 +55,7 @@ class MemoryLedger:
         self._slots = Slots()
         self._ended: Expiring[bool] = Expiring(clock)
         self._bought: dict[str, str] = {}
+        self._days: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._filed: Expiring[float] = Expiring(clock)
         self._told: Expiring[bool] = Expiring(clock)
         self._throttle: Expiring[bool] = Expiring(clock)
@@ -86,14 +91,25 @@ class MemoryLedger:
         with self._lock:
             return list(self._books)
 
-    def set_state(self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]) -> bool:
+    def set_state(
+        self,
+        batch: str,
+        state: BatchState,
+        reason: str,
+        *,
+        only_from: Sequence[BatchState],
+        only_reason: str | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> bool:
         with self._lock:
             books = self._books.get(batch)
             if books is None:
                 return False
-            if (books.state, books.reason) == (state, reason) or books.state not in only_from:
-                return (books.state, books.reason) == (state, reason)
-            books.state, books.reason = state, reason
+            if (books.state, books.reason) == (state, reason):
+                return True
+            if books.state not in only_from or only_reason not in (None, books.reason):
+                return False
+            books.state, books.reason, books.about = state, reason, dict(about or {})
             if state in (BatchState.OPEN, BatchState.CANCELLED):
                 for job in filter(lambda job: self._indexes.holds(job, Index.DUE), books.jobs):
                     self._indexes.put(job, Index.DUE, self.now())
@@ -198,8 +214,8 @@ class MemoryLedger:
     def record(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, None)
 
-    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
-        return self._move(before, after, partial(self._gate, looked_at))
+    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+        return self._move(before, after, partial(self._gate, looked_at, caps))
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, self._allowance)
@@ -209,7 +225,8 @@ class MemoryLedger:
             change = Change.of(before, after, self.now())
             hot = self._standing(before, after.fence)
             books = self._books[change.batch]
-            return (gate and gate(change, hot, books)) or self._carry_out(change, after, hot, books)
+            said = gate(change, hot, books) if gate else change
+            return said if isinstance(said, Recorded) else self._carry_out(said, after, hot, books)
 
     def _standing(self, before: Job, fence: int) -> Hot:
         hot = self._hot.get(before.id)
@@ -219,7 +236,7 @@ class MemoryLedger:
             raise Superseded(f"{before.id} was sent since it was read")
         return hot
 
-    def _gate(self, looked_at: float, change: Change, hot: Hot, books: Books) -> Recorded | None:
+    def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
         if books.state is not BatchState.OPEN:
             return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
         if wait := self._throttle.left("main"):
@@ -229,21 +246,45 @@ class MemoryLedger:
             return Recorded(closed=Closed.JUST_FILED)
         if self._bought.get(change.fingerprint, change.job) != change.job:
             return Recorded(closed=Closed.BEING_BOUGHT)
-        open_to = books.ceiling - books.sums["settled"] - books.sums["doubt_used"] - hot.job.order.reserve
-        if open_to < books.sums["reserved"]:
-            return Recorded(closed=Closed.CEILING if open_to < 0 else Closed.MONEY_OPEN)
+        fits = self._admit(caps, change, books)
+        if isinstance(fits, Recorded):
+            return fits
         if any(self._slots.used(group.name) >= group.size for group in self._catalogue.lineage(change.group)):
             return Recorded(closed=Closed.NO_SLOT)
-        return None
+        return replace(change, reserve=fits.reserve, unproved=fits.unproved)
 
-    def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | None:
+    def _admit(self, caps: Caps, change: Change, books: Books) -> Recorded | Admitted:
+        day = self._days[change.day]
+        ceilings = [
+            (Closed.CEILING, books.ceiling, sums_of(books.sums)),
+            (Closed.DAY_CAP, caps.day, sums_of(day)),
+            (Closed.KEY_CAP, caps.key_day, sums_of(day, f":{change.key}")),
+        ]
+        known = [(closed, ceiling, sums) for closed, ceiling, sums in ceilings if ceiling is not None]
+        fits = admit(
+            change.reserve,
+            paid=books.price_paid[change.model],
+            due=books.price_due[change.model],
+            ceilings=[(ceiling, sums) for _, ceiling, sums in known],
+        )
+        if isinstance(fits, Admitted):
+            return fits
+        return (
+            Recorded(closed=Closed.MONEY_OPEN)
+            if fits.waits
+            else Recorded(closed=known[fits.place][0], needed=fits.needed)
+        )
+
+    def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:
         if books.sums["doubt_used"] + change.doubt_used > books.batch.allowance:
             return Recorded(closed=Closed.NO_ALLOWANCE)
-        return Recorded(closed=Closed.CANCELLED) if books.state is BatchState.CANCELLED else None
+        return Recorded(closed=Closed.CANCELLED) if books.state is BatchState.CANCELLED else change
 
     def _carry_out(self, change: Change, after: Job, hot: Hot, books: Books) -> Recorded:
         self._move_slot(change)
-        books.count(change, hot)
+        reserve, unproved, moved = money_moved(change, hot)
+        books.count(change, moved)
+        self._add_to_day(change.day, change.key, moved)
         if change.fingerprint_to != "keep" and self._bought.get(change.fingerprint) == change.job:
             del self._bought[change.fingerprint]
             if change.fingerprint_to == "filed":
@@ -258,7 +299,7 @@ class MemoryLedger:
             del self._hot[change.job]
             self._ended.put(change.job, True, TOMBSTONE_S)
         hot.job = replace(after, not_before=change.not_before_ms / 1000)
-        hot.reserve, hot.paid = change.reserve, change.paid
+        hot.reserve, hot.unproved, hot.paid = reserve, unproved, change.paid
         return Recorded(feed_wanted=books.wants_feed(change.group, self.now()))
 
     def _move_slot(self, change: Change) -> None:
@@ -283,14 +324,26 @@ class MemoryLedger:
             hot.job = replace(hot.job, sent=True)
             return replace(job, sent=True)
 
-    def late_receipt(self, batch: str, line: str, cost: int) -> bool:
+    def late_receipt(self, batch: str, line: str, cost: int, *, day: str = "", key: str = "") -> bool:
         with self._lock:
             books = self._books.get(batch)
-            if books is not None and not self._told.get(line):
+            if not self._told.get(line):
                 self._told.put(line, True, TOLD_S)
-                books.sums.update({"settled": cost, "duplicates": 1, "duplicates_cost": cost})
-                books.add_outcome(line, self.now())
+                self._add_to_day(day, key, {"settled": cost})
+                if books is not None:
+                    books.sums.update({"settled": cost, "duplicates": 1, "duplicates_cost": cost})
+                    books.add_outcome(line, self.now())
             return books is not None
+
+    def money(self, day: str, key: str = "") -> Sums:
+        with self._lock:
+            return sums_of(self._days[day], f":{key}" if key else "")
+
+    def _add_to_day(self, day: str, key: str, moved: Mapping[str, int]) -> None:
+        if day:
+            self._days[day].update(moved)
+            if key:
+                self._days[day].update({f"{name}:{key}": by for name, by in moved.items()})
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         with self._lock:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job, Order
 from jobs.ledger.change import Closed
+from jobs.money import NO_CAPS, Caps, Sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Recorded:
     closed: Closed | None = None
     wait_s: float = 0.0
     """With THROTTLED: how long."""
+    needed: int = 0
+    """With one of CEILINGS: the room that the edit needs (micro-dollars)."""
     feed_wanted: bool = False
     """The window fell under its low water: send a feed message."""
 
@@ -86,8 +89,20 @@ class Ledger(Protocol):
     def batches(self) -> Sequence[str]:
         """Return the ids of the batches that the ledger holds, oldest first."""
 
-    def set_state(self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]) -> bool:
-        """Move a batch's state if it is one of `only_from`; waiting jobs become due when it opens or is cancelled."""
+    def set_state(
+        self,
+        batch: str,
+        state: BatchState,
+        reason: str,
+        *,
+        only_from: Sequence[BatchState],
+        only_reason: str | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Move a batch's state if it is one of `only_from`; waiting jobs become due when it opens or is cancelled.
+
+        With `only_reason` it must wait for that reason now. `about` are further facts about the new reason.
+        """
 
     def set_ceiling(self, batch: str, micros: int) -> None:
         """Let a batch spend this much in all (micro-dollars)."""
@@ -136,10 +151,11 @@ class Ledger(Protocol):
             Superseded: somebody else moved the job.
         """
 
-    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free, else say what is not.
 
-        `looked_at` is when the bucket had no filed result: one that was filed since is JUST_FILED.
+        `looked_at` is when the bucket had no filed result: one that was filed since is JUST_FILED. `caps` are those of
+        the day and the key that the job names.
 
         Raises:
             Superseded: somebody else moved the job.
@@ -159,12 +175,15 @@ class Ledger(Protocol):
             Superseded: the job is not ours any more, or its batch was paused: nothing may leave.
         """
 
-    def late_receipt(self, batch: str, line: str, cost: int) -> bool:
+    def late_receipt(self, batch: str, line: str, cost: int, *, day: str = "", key: str = "") -> bool:
         """Record a charge for a job that has ended or bought again: an outcome line and its cost (micro-dollars).
 
-        The same line counts once. False, and nothing, where the ledger does not hold the batch (any more): then the
-        line belongs into the bucket (`Layout.late`).
+        The same line counts once. False where the ledger does not hold the batch (any more): then the line belongs
+        into the bucket (`Layout.late`); the books of the day and of the API key have its cost all the same.
         """
+
+    def money(self, day: str, key: str = "") -> Sums:
+        """Return what all batches have spent and reserved on a day, or one API key has."""
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         """Renew the leases of these jobs; return those that are not ours any more."""

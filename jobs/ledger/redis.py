@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -18,7 +19,9 @@ from redis.retry import Retry
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import Superseded
 from jobs.job import Job, Order
+from jobs.ledger.books import MONEY
 from jobs.ledger.change import (
+    CEILINGS,
     DOUBT_AGAIN_S,
     LEASE_S,
     PARTS_A_ROUND,
@@ -31,6 +34,7 @@ from jobs.ledger.hashes import job_of, progress_of
 from jobs.ledger.port import Claim, Hint, Recorded
 from jobs.ledger.presence import Presence
 from jobs.models import Catalogue
+from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
 
 ACCOUNT = "main"
 """Every key of the API counts against one account's limit, until told otherwise."""
@@ -104,11 +108,22 @@ class RedisLedger(Presence):
         found: list[str] = self._guarded(self._client.zrange, self._keys.batches, 0, -1)
         return found
 
-    def set_state(self, batch: str, state: BatchState, reason: str, *, only_from: Sequence[BatchState]) -> bool:
-        """Move a batch's state if it is one of `only_from`."""
+    def set_state(
+        self,
+        batch: str,
+        state: BatchState,
+        reason: str,
+        *,
+        only_from: Sequence[BatchState],
+        only_reason: str | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Move a batch's state if it is one of `only_from`, and waits for `only_reason` if one is given."""
         k = self._keys
         keys = [k.batch(batch), k.jobs(batch), k.due, k.absent]
-        args = [str(state), reason, k.job(""), *(str(s) for s in only_from)]
+        facts = json.dumps(about) if about else ""
+        args = [str(state), reason, k.job(""), facts, "*" if only_reason is None else only_reason]
+        args += [str(s) for s in only_from]
         return bool(self._script("set_state", keys, args)[0] == "done")
 
     def set_ceiling(self, batch: str, micros: int) -> None:
@@ -191,7 +206,7 @@ class RedisLedger(Presence):
         """Carry out a transition if the job still is `before`."""
         return self._move("record", before, after, [self._keys.absent], [])
 
-    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free."""
         lineage = self._catalogue.lineage(after.order.limit_group)
         sizes = [group.size for group in lineage]
@@ -200,7 +215,7 @@ class RedisLedger(Presence):
             before,
             after,
             [self._keys.throttle(self._account)],
-            [after.order.reserve, round(looked_at * 1000), *sizes],
+            [UNPROVED, round(looked_at * 1000), _or_none(caps.day), _or_none(caps.key_day), *sizes],
         )
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
@@ -219,6 +234,7 @@ class RedisLedger(Presence):
             k.due,
             k.doubts,
             k.bought(after.fingerprint or "none"),
+            k.money(after.day or "none"),
             *self._slot_keys(after.order.limit_group),
             *keys,
         ]
@@ -227,7 +243,12 @@ class RedisLedger(Presence):
         if answer[0] in ("missing", "superseded"):
             raise Superseded(f"{after.id} was moved by somebody else ({answer[0]})")
         if answer[0] != "done":
-            return Recorded(closed=Closed(answer[0]), wait_s=int(answer[2]) / 1000)
+            closed, figure = Closed(answer[0]), int(answer[2])
+            return Recorded(
+                closed=closed,
+                wait_s=figure / 1000 if closed is Closed.THROTTLED else 0.0,
+                needed=figure if closed in CEILINGS else 0,
+            )
         return Recorded(feed_wanted=bool(answer[2]))
 
     def _slot_keys(self, group: str) -> list[str]:
@@ -242,12 +263,18 @@ class RedisLedger(Presence):
             raise Superseded(f"{job.id} may not be sent any more ({answer[0]})")
         return replace(job, sent=True)
 
-    def late_receipt(self, batch: str, line: str, cost: int) -> bool:
+    def late_receipt(self, batch: str, line: str, cost: int, *, day: str = "", key: str = "") -> bool:
         """Record a charge for a job that has ended: an outcome line and its cost; False without such a batch."""
         k = self._keys
         token = hashlib.sha256(line.encode()).hexdigest()[:32]  # of the line: it may be told twice, by two processes
-        keys = [k.batch(batch), k.outcomes(batch), k.op(token), k.absent]
-        return bool(self._script("late", keys, [line, cost])[0] == "done")
+        keys = [k.batch(batch), k.outcomes(batch), k.op(token), k.money(day or "none"), k.absent]
+        return bool(self._script("late", keys, [line, cost, day, key])[0] == "done")
+
+    def money(self, day: str, key: str = "") -> Sums:
+        """Return what all batches have spent and reserved on a day, or one API key has."""
+        names = [name + (f":{key}" if key else "") for name in MONEY]
+        found = self._guarded(self._client.hmget, self._keys.money(day), names)
+        return Sums(**{name: int(value or 0) for name, value in zip(MONEY, found, strict=True)})
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         """Renew the leases of these jobs; return those that are not ours any more."""
@@ -307,6 +334,10 @@ class RedisLedger(Presence):
         for name in names:
             pipe.scard(self._keys.slots(self._account, name))
         return dict(zip(names, self._guarded(pipe.execute), strict=True))
+
+
+def _or_none(cap: int | None) -> int:
+    return -1 if cap is None else cap
 
 
 def _batch_of(job: str) -> str:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
 _SHARED = {
-    "record": ("seats", "change"),
-    "begin": ("seats", "change"),
-    "resubmit": ("seats", "change"),
+    "record": ("seats", "money", "change"),
+    "begin": ("seats", "money", "change"),
+    "resubmit": ("seats", "money", "change"),
     "claim": ("seats",),
+    "late": ("money",),
 }
 
 

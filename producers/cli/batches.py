@@ -50,7 +50,8 @@ def pause(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> i
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice) as house:
         _running(batch, house)
-        house.ledger.set_state(batch, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN,))
+        # Also one that waits: it might go on by itself otherwise.
+        house.ledger.set_state(batch, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN, BatchState.PAUSED))
         _told(house.view.batch(batch), voice)
         return OK
 

@@ -16,6 +16,7 @@ from jobs.request import Request
 from jobs.row import Row
 from tests.acceptance.browser import DESKTOP, PHONE, Browser, Seen, chromium
 from tests.acceptance.harness import MODEL, House, picture
+from tests.fakes import charged
 
 pytestmark = pytest.mark.browser
 
@@ -80,7 +81,14 @@ def an_outcome(row: Row) -> dict[str, Any]:
         result = Result(key=f"shop/{row.id}.png", sha256="ab" * 32, bytes=10, format="png", width=96, height=96)
         flags = ("size_differs",) if row.number % 3 else ()
         return outcome(
-            Job(order=row.order("b"), state=State.STORED, result=result, cost=45_000, queued_at=1.0, flags=flags)
+            Job(
+                order=row.order("b"),
+                state=State.STORED,
+                result=result,
+                charges=charged(45_000),
+                queued_at=1.0,
+                flags=flags,
+            )
         )
     state, reason = [
         (State.FAILED, "api_error"),

@@ -38,6 +38,7 @@ CATALOGUE = Catalogue(
     },
 )
 RESERVE, COST = 60_000, 45_000
+TODAY, KEY = "2026-11-22", "k1"
 HINTS = ("due", "later", "strays")
 """Scripts whose second answer is another one: a lost hint is given again later."""
 
@@ -80,6 +81,7 @@ class House:
                 request=Request(model="flux-2-pro", prompt='Stühle, 椅子 🪑 \\ "x"', inputs=(f"s3://b/{row}.png",)),
                 output=f"out/{row}.{{ext}}",
                 reserve=RESERVE,
+                expected=COST,
             )
             for row in rows
         ]
@@ -102,15 +104,15 @@ class House:
         assert claim.job is not None, claim.why
         return claim.job
 
-    def to_begin(self, job: Job, fingerprint: str = "") -> Job:
+    def to_begin(self, job: Job, fingerprint: str = "", *, day: str = TODAY, key: str = KEY) -> Job:
         """Return the job as it is when its submission has begun."""
-        begun = e.Begun(fingerprint=fingerprint or f"f-{job.id}", key_id="k1")
+        begun = e.Begun(fingerprint=fingerprint or f"f-{job.id}", key_id=key, day=day)
         return apply(job, begun, self.ledger.now())
 
-    def begun(self, job: str, fingerprint: str = "") -> Job:
+    def begun(self, job: str, fingerprint: str = "", **where: str) -> Job:
         """Claim a job and begin its submission."""
         before = self.claimed(job)
-        after = self.to_begin(before, fingerprint)
+        after = self.to_begin(before, fingerprint, **where)
         assert self.ledger.begin(before, after).closed is None
         return after
 

@@ -29,12 +29,14 @@ from jobs.errors import Superseded
 from jobs.job import Job, State
 from jobs.ledger.change import Seat, holds_reserve, holds_slot, seat_of
 from jobs.ledger.port import Recorded
+from jobs.money import PROOF_EDITS
 from jobs.states import TABLE, apply
 
 if TYPE_CHECKING:
     from tests.contract.conftest import House
 
 RESERVE, COST = 60_000, 45_000
+TODAY, KEY = "2026-11-22", "k1"
 SIZES = {"flux": 5, "kontext-max": 2}
 CEILING, ALLOWANCE = 12 * RESERVE, 2 * RESERVE
 LIVE = (State.SUBMITTING, State.RUNNING, State.READY, State.KEPT)
@@ -270,6 +272,28 @@ class Machine(RuleBasedStateMachine):
         assert progress.reserved == RESERVE * sum(holds_reserve(job) for job in self.jobs.values())
         assert progress.settled == self.late + sum(job.cost for job in (*self.jobs.values(), *self.ended.values()))
         assert progress.doubt_used == self.used <= ALLOWANCE
+        assert progress.withheld == RESERVE * sum(job.held for job in self.jobs.values())
+
+    @invariant()
+    def the_days_money_is_that_of_what_began_on_it(self) -> None:
+        """Moves that no worker makes (a receipt before anything began) belong to no day."""
+        begun = [job for job in (*self.jobs.values(), *self.ended.values()) if job.day]
+        for sums in (self.ledger.money(TODAY), self.ledger.money(TODAY, KEY)):
+            assert sums.settled == sum(charge.cost for job in begun for charge in job.charges if charge.day)
+            assert sums.reserved == RESERVE * sum(holds_reserve(job) for job in begun)
+            assert sums.withheld == RESERVE * sum(job.held for job in begun)
+            assert sums.doubt_used == self.used
+            assert sums.unproved >= 0
+
+    @invariant()
+    def a_batch_is_compared_with_its_estimate_by_its_first_edits(self) -> None:
+        every = (*self.jobs.values(), *self.ended.values())
+        charges = [charge.cost for job in every for charge in job.charges if charge.cost]
+        progress = self.house.progress()
+        assert progress.first == min(len(charges), PROOF_EDITS) or len(charges) < progress.first <= PROOF_EDITS
+        if len(charges) < PROOF_EDITS and progress.first == len(charges):
+            assert progress.first_cost == sum(charges)
+            assert progress.first_expected == COST * len(charges)
 
     @invariant()
     def windows_are_those_of_the_jobs(self) -> None:

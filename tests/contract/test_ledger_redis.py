@@ -22,6 +22,7 @@ from jobs.ledger.keys import DOCUMENTED, PREFIX, Keys
 from jobs.ledger.port import WorkerSeen
 from jobs.ledger.redis import RedisLedger, connect
 from jobs.ledger.scripts import Scripts, source
+from jobs.money import DAYS_KEPT
 from jobs.states import apply
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 PATTERNS = [re.compile(re.sub(r"<[a-z]+>", "[^:]+", PREFIX + pattern)) for pattern, _, _ in DOCUMENTED]
 KEYS = Keys()
+TODAY = "2026-11-22"
 
 
 def keys(client: redis.Redis) -> list[str]:
@@ -111,6 +113,8 @@ def test_a_forgotten_batch_leaves_only_what_expires(on_redis: tuple[House, redis
     assert left, "tombstones and filed fingerprints are still there"
     assert [key for key in left if client.ttl(key) < 0] == []
     house.later(901)
+    assert keys(client) == [KEYS.money(TODAY)]
+    house.later(DAYS_KEPT * 86_400)
     assert keys(client) == []
 
 
@@ -265,7 +269,7 @@ def test_scripts_survive_a_redis_that_forgot_them(on_redis: tuple[House, redis.R
 
 def test_every_script_is_plain_lua_that_6_2_compiles(on_redis: tuple[House, redis.Redis]) -> None:
     _, client = on_redis
-    shared = {"clock", "seats", "change"}
+    shared = {"clock", "seats", "money", "change"}
     names = {path.name.removesuffix(".lua") for path in (resources.files("jobs.ledger") / "lua").iterdir()} - shared
 
     for name in sorted(names):

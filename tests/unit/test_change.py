@@ -22,6 +22,7 @@ from jobs.ledger.change import (
 )
 from jobs.request import Request
 from jobs.states import apply
+from tests.fakes import charged
 
 AT = 1_800_000_000.0
 RESERVE, COST = 60_000, 45_000
@@ -206,7 +207,7 @@ def test_holding_what_is_held_leaves_no_second_outcome() -> None:
 
 
 def test_a_held_doubt_that_is_settled_takes_its_reason_and_its_cost_back() -> None:
-    held = replace(HELD, cost=5)
+    held = replace(HELD, charges=charged(5))
 
     change = Change.of(held, after(held, e.Accepted(receipt=PAID)), AT)
 

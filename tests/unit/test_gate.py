@@ -14,6 +14,7 @@ from jobs.events import Begun, Cancelled, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Recorded
+from jobs.money import NO_CAPS, Caps
 from tests.unit.desks import RESERVE, House, make_house
 from workers import gate as gates
 from workers.gate import Gate
@@ -40,8 +41,8 @@ def waiting(house: House, gate: Gate, job: str = "b.2") -> tuple[threading.Threa
     asked = threading.Event()
     real = house.ledger.begin
 
-    def begin(before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
-        answer = real(before, after, looked_at=looked_at)
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+        answer = real(before, after, looked_at=looked_at, caps=caps)
         asked.set()
         return answer
 
@@ -84,8 +85,8 @@ def test_a_slot_that_is_freed_while_redis_is_asked_is_not_missed(monkeypatch: py
     real = house.ledger.begin
     asked: list[int] = []
 
-    def begin(before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
-        answer = real(before, after, looked_at=looked_at)
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+        answer = real(before, after, looked_at=looked_at, caps=caps)
         asked.append(1)
         if len(asked) == 1:  # freed between the answer and the wait
             house.moved(taken, NotSubmitted(wait=9.0))
@@ -114,9 +115,9 @@ def test_news_that_frees_no_slot_does_not_prolong_the_wait(monkeypatch: pytest.M
     house, _ = full()
     real = house.ledger.begin
 
-    def begin(before: Job, after: Job, *, looked_at: float = 0.0) -> Recorded:
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
         house.desk.gate.freed()
-        return real(before, after, looked_at=looked_at)
+        return real(before, after, looked_at=looked_at, caps=caps)
 
     monkeypatch.setattr(house.ledger, "begin", begin)
     event = entered(house, "b.2")

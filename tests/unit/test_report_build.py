@@ -17,6 +17,7 @@ from jobs.report.build import Report, build_report
 from jobs.report.joining import OutcomeMissing
 from jobs.request import Request
 from jobs.row import Row
+from tests.fakes import charged
 
 
 def a_row(number: int) -> Row:
@@ -72,7 +73,7 @@ def build(
 
 
 def test_the_files_agree_with_each_other_row_for_row(tmp_path: Path) -> None:
-    outcomes = [ended(3), ended(2, State.FAILED, reason="image_empty"), ended(1, cost=45_000), ended(3)]
+    outcomes = [ended(3), ended(2, State.FAILED, reason="image_empty"), ended(1, charges=charged(45_000)), ended(3)]
 
     report = build(tmp_path, 3, outcomes)
 

@@ -14,6 +14,7 @@ from jobs.outcome import late_line, outcome
 from jobs.report.joining import Joined, OutcomeMissing, cancelled, in_order, joined
 from jobs.request import Request
 from jobs.row import Row
+from tests.fakes import charged
 
 BATCH = Batch(
     id="b", name="n", created_at=50.0, rows=3, groups={}, round=2, expected=0, at_most=0, ceiling=0, allowance=0
@@ -56,7 +57,7 @@ def test_every_row_meets_its_outcome_in_row_order(tmp_path: Path) -> None:
 
 
 def test_an_outcome_comes_back_exactly_as_it_went_in(tmp_path: Path) -> None:
-    told = line(1, State.FAILED, detail='Stühle\n"\u2028" \ud800 \t x', reason="api_error", cost=45_000)
+    told = line(1, State.FAILED, detail='Stühle\n"\u2028" \ud800 \t x', reason="api_error", charges=charged(45_000))
 
     (one,) = joined([a_row(1)], [told], tmp_path)
 
@@ -111,7 +112,10 @@ def test_of_two_lines_of_the_same_doubt_the_later_one_counts(tmp_path: Path) -> 
 
 
 def test_what_earlier_rounds_cost_is_not_forgotten(tmp_path: Path) -> None:
-    lines = [line(1, State.FAILED, round=1, cost=30_000), line(1, State.STORED, round=2, cost=45_000)]
+    lines = [
+        line(1, State.FAILED, round=1, charges=charged(30_000)),
+        line(1, State.STORED, round=2, charges=charged(45_000)),
+    ]
 
     (one,) = joined([a_row(1)], [*lines, lines[0]], tmp_path)
 
@@ -153,7 +157,7 @@ def test_a_charge_that_became_known_late_is_added_to_its_row_once(tmp_path: Path
     job = Job(order=a_row(1).order("autumn"))
     late = json.loads(late_line(job, Receipt(task_id="second", polling_url="https://x", cost=45_000)))
 
-    (found,) = joined([a_row(1)], [late, line(1, cost=45_000), late], tmp_path)
+    (found,) = joined([a_row(1)], [late, line(1, charges=charged(45_000)), late], tmp_path)
 
     assert found.outcome["duplicates"] == [{"task_id": "second", "cost_usd": 0.045}]
     assert found.cost_usd == 0.09

@@ -11,6 +11,7 @@ from jobs.report.summary import Summary, summary
 from jobs.report.text import as_text
 from jobs.report.wording import dollars, duration, shown, without_secrets
 from jobs.request import Request
+from tests.fakes import charged
 
 
 def ended(state: State, *, name: str = "cup", model: str = "flux-2-pro", **changes: Any) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_every_key_of_the_batch_document_is_still_there() -> None:
 
 
 def test_money_is_added_without_drifting() -> None:
-    told = summed(*[ended(State.STORED, cost=100_001, cost_source="receipt")] * 30)
+    told = summed(*[ended(State.STORED, charges=charged(100_001))] * 30)
 
     assert told["cost_usd"] == 3.00003
     assert told["cost_sources"] == {"receipt": 3.00003}
@@ -81,7 +82,7 @@ def test_money_is_added_without_drifting() -> None:
 
 def test_what_earlier_rounds_cost_is_in_the_bill() -> None:
     totals = Summary()
-    totals.add(ended(State.STORED, cost=45_000), earlier_usd=0.03)
+    totals.add(ended(State.STORED, charges=charged(45_000)), earlier_usd=0.03)
 
     told = summary({"rows": 1, "doubt_exposure_usd": 0.0}, totals)
 
@@ -89,7 +90,7 @@ def test_what_earlier_rounds_cost_is_in_the_bill() -> None:
 
 
 def test_reasons_say_what_happened_who_acts_and_whether_it_was_charged() -> None:
-    bad = [ended(State.FAILED, name=f"r{n}", reason="lost_at_api", cost=75_000) for n in range(25)]
+    bad = [ended(State.FAILED, name=f"r{n}", reason="lost_at_api", charges=charged(75_000)) for n in range(25)]
 
     (reason,) = summed(*bad)["reasons"]
 
@@ -114,9 +115,9 @@ def test_a_reason_of_a_row_that_made_it_is_not_counted() -> None:
 
 
 def test_the_dearest_model_comes_first() -> None:
-    cheap = ended(State.STORED, model="flux-2-klein-4b", cost=14_000)
-    dear = ended(State.STORED, model="flux-2-max", cost=70_000)
-    failed = ended(State.FAILED, model="flux-2-max", cost=70_000)
+    cheap = ended(State.STORED, model="flux-2-klein-4b", charges=charged(14_000))
+    dear = ended(State.STORED, model="flux-2-max", charges=charged(70_000))
+    failed = ended(State.FAILED, model="flux-2-max", charges=charged(70_000))
 
     models = summed(cheap, cheap, dear, failed, ended(State.UNCHANGED, model="flux-2-max"))["models"]
 
@@ -134,7 +135,10 @@ def test_the_dearest_model_comes_first() -> None:
 def test_doubts_and_second_charges_are_told_apart() -> None:
     second = {"task_id": "t2", "cost_usd": 0.045}
     told = summed(
-        {**ended(State.STORED, doubts=1, attempt=2, cost=90_000, name="twice"), "duplicates": [second]},
+        {
+            **ended(State.STORED, doubts=1, attempt=2, charges=charged(90_000, attempt=2), name="twice"),
+            "duplicates": [second],
+        },
         ended(State.STORED, doubts=1, attempt=1),
         ended(State.IN_DOUBT, doubts=1, held=True),
         used=75_000,
@@ -160,7 +164,7 @@ def test_flags_are_counted_zeros_included() -> None:
         ended(State.STORED, flags=("input_shrunk", "size_differs")), ended(State.STORED, flags=("input_shrunk",))
     )
 
-    assert told["flags"] == {"input_shrunk": 2, "format_differs": 0, "size_differs": 1}
+    assert told["flags"] == {"input_shrunk": 2, "format_differs": 0, "size_differs": 1, "cost_not_believed": 0}
 
 
 def test_the_pace_is_measured_from_the_first_submission_to_the_last_end() -> None:
@@ -182,7 +186,7 @@ def test_a_batch_with_nothing_to_measure_has_no_pace() -> None:
 
 def test_the_closing_text_says_what_happened_and_who_acts() -> None:
     told = summed(
-        ended(State.STORED, cost=45_000, submitted_at=100.0, ended_at=160.0),
+        ended(State.STORED, charges=charged(45_000), submitted_at=100.0, ended_at=160.0),
         ended(State.FAILED, reason="image_empty"),
         ended(State.IN_DOUBT, reason="in_doubt", doubts=1),
     )

@@ -17,6 +17,7 @@ from jobs.report.joining import Joined
 from jobs.report.tables import ADDED, Failed, Results, planned
 from jobs.request import Param, Request
 from jobs.row import Cells, Row
+from tests.fakes import charged
 
 COLUMNS = ("id", "image", "product", "price")
 HOSTILE = (
@@ -98,7 +99,9 @@ def dicts_of(written: bytes, table: Table) -> list[dict[str, str]]:
 def test_results_are_the_user_s_cells_and_what_became_of_them(tmp_path: Path) -> None:
     table = Table(columns=COLUMNS)
 
-    header, row = cells_of(results(tmp_path, table, ended(a_row(("cup", "cup.jpg", "Cup", "7")), cost=45_000)), table)
+    header, row = cells_of(
+        results(tmp_path, table, ended(a_row(("cup", "cup.jpg", "Cup", "7")), charges=charged(45_000))), table
+    )
 
     assert header == [*COLUMNS, *ADDED]
     assert row == ["cup", "cup.jpg", "Cup", "7", "stored", "", "shop/cup.jpg", "ab" * 32, "1024", "768", "0.045"]
@@ -208,7 +211,7 @@ def test_json_lines_keep_their_keys_values_and_order(tmp_path: Path) -> None:
     }
     table = Table(form="jsonl", columns=tuple(cells))
 
-    told = json.loads(results(tmp_path, table, ended(a_row(cells), cost=45_000)))
+    told = json.loads(results(tmp_path, table, ended(a_row(cells), charges=charged(45_000))))
 
     assert list(told) == [*cells, *ADDED[1:]]
     assert {key: told[key] for key in list(cells)[:4]} == {key: cells[key] for key in list(cells)[:4]}

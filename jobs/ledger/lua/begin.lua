@@ -1,14 +1,15 @@
 -- Takes slot, money and fingerprint, and writes the intent; all of it, or says what is closed.
 -- It takes something new, so at maxmemory it fails and nothing is submitted.
--- KEYS as in change.lua, then the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms, 6 reserve,
--- 7 when the bucket was looked at, 8.. the size of each limit group, in the order of the slots
+-- KEYS as in change.lua, then the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms, 6 how many
+-- times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8 cap of the day and
+-- 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots
 local throttle = table.remove(KEYS)
 local now = clock()
 local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
 if is ~= 'same' then return {is, now, told(change, ARGV[3])} end
 
-local b = redis.call('HMGET', KEYS[2], 'state', 'settled', 'reserved', 'doubt_used', 'ceiling')
+local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. change.model, 'price_due:' .. change.model)
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end
 if b[1] ~= 'open' then return {'paused', now, 0} end
 local wait = redis.call('PTTL', throttle)
@@ -22,15 +23,29 @@ elseif buyer and buyer ~= change.job then
   return {'being_bought', now, 0}
 end
 
-local reserve = tonumber(ARGV[6])
-local settled = tonumber(b[2] or '0') + tonumber(b[4] or '0')
-local ceiling = tonumber(b[5])
-if settled + reserve > ceiling then return {'ceiling', now, 0} end
-if settled + tonumber(b[3] or '0') + reserve > ceiling then return {'money_open', now, 0} end
-
-for i = 9, #KEYS do
-  if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i - 1]) then return {'no_slot', now, 0} end
+-- As `admit` of jobs/money.py.
+local reserve, paid, due = change.reserve, tonumber(b[3] or '0'), tonumber(b[4] or '0')
+if due > 0 and paid > due then reserve = math.ceil(reserve * paid / due) end
+local wished = due > 0 and reserve or reserve * tonumber(ARGV[6])
+local ceilings = {{'ceiling', tonumber(b[2]), KEYS[2], ''}, {'day_cap', tonumber(ARGV[8]), KEYS[9], ''},
+  {'key_cap', tonumber(ARGV[9]), KEYS[9], ':' .. change.key}}
+local waits = false
+for i, ceiling in ipairs(ceilings) do
+  if ceiling[2] >= 0 or i == 1 then
+    local sums = sums_of(ceiling[3], ceiling[4])
+    local room = ceiling[2] - sums.gone
+    if reserve > room then return {ceiling[1], now, reserve} end
+    if wished > room - sums.open then
+      if sums.open > 0 then waits = true else wished = room end
+    end
+  end
 end
-for i = 9, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
+if waits then return {'money_open', now, 0} end
+change.reserve, change.unproved = reserve, wished - reserve
+
+for i = 10, #KEYS do
+  if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i]) then return {'no_slot', now, 0} end
+end
+for i = 10, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
 redis.call('SET', KEYS[8], change.job)
 return {'done', now, carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5]))}

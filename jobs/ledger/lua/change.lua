@@ -1,26 +1,22 @@
 -- Carries out a change (see jobs/ledger/change.py) on a job that is known to be as expected.
--- KEYS: 1 job, 2 batch, 3 jobs of the batch, 4 outcomes, 5 leases, 6 due, 7 doubts, 8 bought, 9.. slots
+-- KEYS: 1 job, 2 batch, 3 jobs of the batch, 4 outcomes, 5 leases, 6 due, 7 doubts, 8 bought, 9 money of the day,
+-- 10.. slots
 -- Returns 1 when the window fell under its low water and nobody is feeding it yet.
 local function carry_out(change, op, now, tombstone_s, lease_ms)
   local job, batch = KEYS[1], KEYS[2]
 
   if change.was_slot ~= '' and change.was_slot ~= change.slot then
-    for i = 9, #KEYS do redis.call('SREM', KEYS[i], change.was_slot) end
+    for i = 10, #KEYS do redis.call('SREM', KEYS[i], change.was_slot) end
     redis.call('PUBLISH', ARGV[2], change.group)
   end
   -- The gate takes these before; a late receipt has not been through it, yet the API counts its task all the same.
   if change.slot ~= '' and change.slot ~= change.was_slot then
-    for i = 9, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
+    for i = 10, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
     if change.fingerprint ~= '' then redis.call('SET', KEYS[8], change.job, 'NX') end
   end
 
-  local reserve = tonumber(redis.call('HGET', job, 'reserve') or '0')
-  if reserve ~= change.reserve then
-    redis.call('HINCRBY', batch, 'reserved', change.reserve - reserve)
-  end
-  if change.settled ~= 0 then redis.call('HINCRBY', batch, 'settled', change.settled) end
+  local reserve, unproved = move_money(change, job, batch)
   if change.doubts ~= 0 then redis.call('HINCRBY', batch, 'doubts', change.doubts) end
-  if change.doubt_used ~= 0 then redis.call('HINCRBY', batch, 'doubt_used', change.doubt_used) end
   if change.held ~= 0 then redis.call('HINCRBY', batch, 'held', change.held) end
   for _, reason in ipairs(change.reasons) do
     redis.call('HINCRBY', batch, 'rows:' .. reason[1], reason[2])
@@ -58,7 +54,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   else
     redis.call('HSET', job, 'state', change.state, 'attempt', change.attempt, 'fence', change.fence,
       'owner', change.owner, 'sent', change.sent and 1 or 0, 'nb', change.not_before_ms, 'live', change.live,
-      'reserve', change.reserve, 'paid', change.paid and 1 or 0, 'spool', change.spool, 'op', op)
+      'reserve', reserve, 'unproved', unproved, 'paid', change.paid and 1 or 0, 'spool', change.spool, 'op', op)
     if change.index == 'leases' then redis.call('ZADD', KEYS[5], now + lease_ms, change.job) end
     if change.index == 'due' then redis.call('ZADD', KEYS[6], change.index_at_ms, change.job) end
     if change.index == 'doubts' then redis.call('ZADD', KEYS[7], change.index_at_ms, change.job) end

@@ -1,13 +1,15 @@
--- Moves a batch's state. KEYS: 1 batch, 2 jobs of the batch, 3 due. ARGV: 1 state, 2 reason, 3 job key prefix, 4.. from
+-- Moves a batch's state. KEYS: 1 batch, 2 jobs of the batch, 3 due. ARGV: 1 state, 2 reason, 3 job key prefix,
+-- 4 further facts about the reason, 5 the reason that it must have now (*: any), 6.. from
 redis.call('DEL', table.remove(KEYS)) -- so that it writes at maxmemory, see record.lua
 local now = clock()
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return {'missing', now} end
 if state == ARGV[1] and redis.call('HGET', KEYS[1], 'reason') == ARGV[2] then return {'done', now} end
 local allowed = false
-for i = 4, #ARGV do if ARGV[i] == state then allowed = true end end
+if ARGV[5] ~= '*' and redis.call('HGET', KEYS[1], 'reason') ~= ARGV[5] then return {'refused', now} end
+for i = 6, #ARGV do if ARGV[i] == state then allowed = true end end
 if not allowed then return {'refused', now} end
-redis.call('HSET', KEYS[1], 'state', ARGV[1], 'reason', ARGV[2])
+redis.call('HSET', KEYS[1], 'state', ARGV[1], 'reason', ARGV[2], 'about', ARGV[4])
 if ARGV[1] == 'open' or ARGV[1] == 'cancelled' then
   for _, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
     if redis.call('ZSCORE', KEYS[3], id) then
