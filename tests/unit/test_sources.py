@@ -26,6 +26,7 @@ from producers.manifest.problems import ManifestError
 from producers.plan import Plan, PlanOptions, make_plan
 from producers.sources.draft import draft, look
 from producers.sources.profile import read_profile, shipped_names
+from tests.fakes import charged
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "manifests"
 CATALOGUE = shipped_catalogue()
@@ -62,7 +63,7 @@ def report(folder: Path, made: Plan, rows: list[Row], state: State, idle: Sequen
         for row in rows:
             key = row.output.replace("{ext}", "jpg")
             result = Result(key=key, sha256="ab" * 32, bytes=1, format="jpeg", width=1, height=1)
-            job = {"result": result, "cost": 30_000} if state is State.STORED else {"reason": "api_error"}
+            job = {"result": result, "charges": charged(30_000)} if state is State.STORED else {"reason": "api_error"}
             joined = Joined(row, outcome(Job(order=row.order("b"), state=state, **job)))
             results.add(joined)
             jobs.add(joined)
