@@ -140,7 +140,7 @@ def run_intake(settings: Settings, *, origin: str, simulated: bool, arguments: l
     with desk_of(settings, origin=origin, simulated=simulated) as desk:
 
         def beating() -> None:
-            while not stop.wait(_HEART_S):
+            while True:
                 answered = True
                 try:
                     desk.ledger.batches()  # asks; `now` may answer from memory
@@ -148,6 +148,8 @@ def run_intake(settings: Settings, *, origin: str, simulated: bool, arguments: l
                     answered = False
                 with suppress(OSError):
                     heart.beat(redis=answered)
+                if stop.wait(_HEART_S):
+                    return
 
         setup_logging.connect(log_our_way, weak=False)
         worker_ready.connect(begin, weak=False)

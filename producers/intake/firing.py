@@ -30,7 +30,7 @@ from producers.submit import batch_id
 
 DRAFT = "firing.json"
 SETTLES_WITHIN_S = 3600.0
-"""A manifest that is written to for longer than this after its firing holds the run."""
+"""A source that is written to for longer than this holds the run."""
 
 
 def batch_of(schedule: Schedule, firing: datetime, *, by_hand: bool = False) -> str:
@@ -69,10 +69,10 @@ def fire(
         record = run.again(stop)
         if record is None and not by_hand:
             record = run.not_now()
-            if record is None and run.unsettled():
-                return None
         if record is None:
             try:
+                if not by_hand and run.unsettled():
+                    return None
                 record = run.begin(still_ours, stop)
             except ManifestError as error:
                 record = replace(blank, why=str(error))
@@ -126,11 +126,18 @@ class _Run:
         return replace(self._blank, outcome=PAUSED, why=why)
 
     def unsettled(self) -> bool:
-        """Whether something of the source was written a moment ago. One object is whole as soon as it is seen."""
-        now = self._desk.ledger.now()
-        if now - self._firing.timestamp() > SETTLES_WITHIN_S:
+        """Whether something of the source was written a moment ago; a time far in the future is not believed.
+
+        Raises:
+            ManifestError: it has been so for an hour.
+        """
+        now = self._desk.now()
+        written = last_written(self._schedule, self._desk)
+        if abs(now.timestamp() - written) >= self._schedule.settle_s:
             return False
-        return now - last_written(self._schedule, self._desk) < self._schedule.settle_s
+        if (now - self._history.waiting_since(self._firing, now)).total_seconds() > SETTLES_WITHIN_S:
+            raise ManifestError("the source has been written to for over an hour", remedy="when does the export end?")
+        return True
 
     def begin(self, still_ours: Callable[[], None], stop: Event) -> Record:
         """Plan, then hold or open."""

@@ -113,6 +113,16 @@ class History:
                 self._put(key, json.dumps({"since": stamp(now)}), if_absent=True)
         return from_stamp(json.loads(self._bucket.get(key))["since"])
 
+    def waiting_since(self, firing: datetime, now: datetime) -> datetime:
+        """Return when this firing was first asked about here, which is now if it never was."""
+        key = self._folder + "waiting.json"
+        with suppress(NotFound):
+            found = json.loads(self._bucket.get(key))
+            if found["firing"] == stamp(firing):
+                return from_stamp(found["since"])
+        self._put(key, json.dumps({"firing": stamp(firing), "since": stamp(now)}))
+        return now
+
     @property
     def paused(self) -> bool:
         """Whether a person has paused it."""

@@ -237,6 +237,34 @@ def test_a_manifest_that_is_still_written_to_waits(nightly: Schedule, place: Des
     assert later.outcome == "opened"
 
 
+def test_a_manifest_that_is_written_to_for_over_an_hour_is_held_whenever_its_firing_was(
+    nightly: Schedule, place: Desk, clock: Clock
+) -> None:
+    settling = nightly.model_copy(update={"settle_s": 60})
+
+    found = []
+    for minutes in (8 * 60, 59, 2):  # it was caught up after eight hours
+        clock.at += timedelta(minutes=minutes)
+        os.utime(nightly.places[0], (clock() - 10, clock() - 10))
+        found.append(run(settling, place))
+
+    assert found[:2] == [None, None]
+    assert found[2] is not None
+    assert (found[2].outcome, "written to for over an hour" in found[2].why) == ("held", True)
+
+
+@pytest.mark.parametrize(("settle", "ahead"), [(0, 5), (60, 7200)])
+def test_a_clock_of_another_machine_that_runs_ahead_does_not_keep_a_run_waiting(
+    nightly: Schedule, place: Desk, clock: Clock, settle: int, ahead: int
+) -> None:
+    os.utime(nightly.places[0], (clock() + ahead, clock() + ahead))
+
+    record = run(nightly.model_copy(update={"settle_s": settle}), place)
+
+    assert record is not None
+    assert record.outcome == "opened"
+
+
 def test_a_manifest_in_the_bucket_names_pictures_beside_it(nightly: Schedule, place: Desk) -> None:
     cast("FakeBucket", place.bucket).lay("exports/autumn.csv", b"id,image,prompt\na,photos/a.jpg,on white\n")
     remote = nightly.model_copy(update={"manifest": "s3://bucket/exports/autumn.csv"})
