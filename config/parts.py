@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from config.catalogue import shipped_catalogue
@@ -38,6 +40,13 @@ def days_of(settings: Settings) -> Days:
 
 def _micros(amount: float | None) -> int | None:
     return None if amount is None else round(amount * MICROS_PER_USD)
+
+
+def place_of(settings: Settings) -> str:
+    """Return a short name for where Redis is: no password is in it, and none can be read from it."""
+    url = urlsplit(settings.redis.url.get_secret_value() if settings.redis.url is not None else "")
+    place = f"{url.hostname}:{url.port or 6379}{url.path}" if url.hostname else url.path
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def bucket_of(settings: Settings, *, connections: int = 32) -> S3Bucket:

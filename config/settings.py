@@ -157,6 +157,8 @@ class SubmitSettings(_Part):
     doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = None  # default none: 1 % of the estimate, within bounds
     doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0  # the least a doubt waits for its answer; default 30
 
+    intents_in_bucket: bool = False  # a second record of every submission, beside Redis; default off: two PUTs an edit
+
     _lists = field_validator("refused_statuses", mode="before")(_listed)
 
     @field_validator("refused_statuses")

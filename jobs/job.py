@@ -151,6 +151,8 @@ class Job:
     attempt: int = 1
     fence: int = 0
     owner: str = ""
+    intent: int = 0
+    """The number of its last submission in the ledger's epoch; it grows with each that begins anywhere."""
     sent: bool = False
     """The last part of the body may have left: from here on the API may have charged."""
     not_before: float = 0.0
@@ -250,5 +252,5 @@ class Job:
         }
 
 
-_KEPT_APART = frozenset({"order", "state", "attempt", "fence", "owner", "sent", "not_before"})
+_KEPT_APART = frozenset({"order", "state", "attempt", "fence", "owner", "intent", "sent", "not_before"})
 """Fields that the ledger's scripts read, so they are fields of the hash and not part of its JSON."""

@@ -84,6 +84,11 @@ class LimitGroup:
     size: int
     inside: str | None = None
 
+    @property
+    def window(self) -> int:
+        """How many hot jobs keep it full: its places and a few that wait at the gate."""
+        return self.size + max(4, self.size // 4)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:

@@ -133,6 +133,11 @@ class View:
         lost = f"Round {begun} never came to its report: Redis was emptied, or it was not opened."
         return [f"{lost} `retouch retry {batch}` runs again what is missing; what is filed costs nothing."]
 
+    def over(self, batch: str) -> bool:
+        """Whether the report of a batch's latest round lies in the bucket: then all of it is there."""
+        text, summary = self._read(batch, "batch.json"), self.summary(batch)
+        return text is not None and summary is not None and summary.get("round", 1) >= Batch.from_json(text).round
+
     def waits(self, batch: str) -> bool:
         """Whether a batch is planned and waits for a yes."""
         return _plain(batch) and self._bucket.head(self._layout.batch(batch, PLANNED_MARK)) is not None

@@ -20,8 +20,10 @@ from jobs.money import Days
 from jobs.retry import doubt_wait
 from workers.api.client import Api
 from workers.away import Away
+from workers.epoch import EpochGuard
 from workers.gate import Gate
 from workers.inputs import Inputs
+from workers.intents import Intents
 from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
@@ -63,6 +65,8 @@ class Desk:
     keys: KeyRing
     inputs: Inputs
     gate: Gate
+    intents: Intents
+    epoch: EpochGuard
     keeper: LeaseKeeper
     pace: Pace
     send: Send

@@ -127,6 +127,9 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         if isinstance(event, Accepted):  # the last place that knows of it
             log.exception("receipt not recorded", **after.log_context(), cost=event.receipt.cost)
         raise
+    finally:
+        if isinstance(event, Accepted):
+            desk.intents.settle(after, desk.epoch.id)
     if isinstance(event, GivenBack | AttemptFailed | Doubted | Failed):
         log.info(
             type(event).__name__, **after.log_context(), why=getattr(event, "why", "") or getattr(event, "code", "")

@@ -16,7 +16,6 @@ import structlog
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import StorageError, Unavailable
 from jobs.ledger.change import WAITING_LIMIT
-from jobs.models import LimitGroup
 from jobs.queues import EDIT
 from jobs.row import Row
 from workers.desk import Desk
@@ -24,11 +23,6 @@ from workers.desk import Desk
 log = structlog.get_logger(__name__)
 
 CHUNKS_REMEMBERED = 8
-
-
-def window(group: LimitGroup) -> int:
-    """Return how many hot jobs keep a limit group full: its slots and a few that wait at the gate."""
-    return group.size + max(4, group.size // 4)
 
 
 def share(whole: int, batches: int) -> int:
@@ -50,7 +44,7 @@ def wants(batch: Batch, progress: Progress, group: str) -> bool:
 
 def feed(batch_id: str, group: str, desk: Desk) -> None:
     """Create jobs of a batch's limit group until its window is full, and send a message for each."""
-    size = share(window(desk.catalogue.groups[group]), _wanting(group, desk))
+    size = share(desk.catalogue.groups[group].window, _wanting(group, desk))
     while True:
         found = desk.ledger.batch(batch_id)
         if found is None or not wants(*found, group):

@@ -71,7 +71,7 @@ class Gate:
             after = apply(job, begun, now)
             answer = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps)
             if answer.closed is None:
-                return after
+                return replace(after, intent=answer.intent)
             if answer.closed is Closed.NO_SLOT:
                 if not self._wait(generation, until):
                     return GivenBack(wait=random.uniform(0.5, 1.5), why="no slot")
@@ -106,6 +106,8 @@ class Gate:
             case Closed.CEILING | Closed.DAY_CAP | Closed.KEY_CAP:
                 self._pause(job, closed, answer.needed)
                 return GivenBack(wait=60.0, why=str(closed))
+            case Closed.WENT_BACK | Closed.GUARDED:
+                return GivenBack(wait=random.uniform(5.0, 10.0), why="Redis went back in time, or was emptied")
             case Closed.JUST_FILED:
                 return GivenBack(wait=0.0, why="just filed")
             case Closed.BEING_BOUGHT:

@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 
 from config.broker import Messenger, waiting
 from config.heartbeat import Heartbeat
-from config.parts import bucket_of, catalogue_of, days_of, layout_of, ledger_of
+from config.parts import bucket_of, catalogue_of, days_of, layout_of, ledger_of, place_of
 from config.settings import Settings
 from jobs.models import Catalogue
 from jobs.pictures import MAX_BYTES
@@ -28,9 +28,10 @@ from workers.api.client import Api, Key
 from workers.appetite import Appetite
 from workers.desk import Desk
 from workers.edit import HOUSE_THREADS
-from workers.feed import window
+from workers.epoch import EpochGuard
 from workers.gate import Gate
 from workers.inputs import Inputs
+from workers.intents import Intents
 from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
@@ -47,7 +48,7 @@ def threads_wanted(settings: Settings, catalogue: Catalogue) -> int:
     """Return the threads of a process: every window, so that one survivor can run all, and housekeeping."""
     if settings.worker.concurrency is not None:
         return settings.worker.concurrency
-    return sum(window(group) for group in catalogue.groups.values()) + HOUSE_THREADS
+    return sum(group.window for group in catalogue.groups.values()) + HOUSE_THREADS
 
 
 class Process:
@@ -70,13 +71,15 @@ class Process:
         return self._desk
 
     def check(self) -> None:
-        """Make sure that Redis answers and the bucket can be seen.
+        """Make sure that Redis answers, and has not gone back in time, and that the bucket can be seen.
 
         Raises:
             SettingsError, LedgerError, StorageError: with what to do.
         """
         self.desk.ledger.now()
         next(self.desk.bucket.keys(self.desk.layout.prefix, limit=1), None)
+        self.desk.epoch.look()
+        self.desk.intents.check()
 
     def start(self) -> None:
         """Start the lease keeper, the tick and the listener."""
@@ -164,6 +167,8 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
         keys=keys,
         inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=MAX_BYTES), settings.s3.input_buckets),
         gate=Gate(ledger, stopping, days, another_key),
+        intents=Intents(bucket, layout, on=settings.submit.intents_in_bucket),
+        epoch=EpochGuard(ledger, bucket, layout, place_of(settings)),
         keeper=LeaseKeeper(ledger, owner),
         pace=Pace(),
         send=Messenger(app).send,

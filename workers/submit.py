@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from jobs.batch import BatchState
-from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, Superseded, Unavailable
+from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, StorageError, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.job import Job
 from jobs.pictures import Format, PictureError
@@ -20,6 +20,7 @@ from workers.api import protocol
 from workers.api.client import Key, NotSent
 from workers.desk import Desk, Prepared
 from workers.inputs import InputFailed, Loaded
+from workers.intents import MayBeBought
 from workers.keys import PARKED_S
 from workers.results import Filed, OutputNotOurs, Standing, output_key
 
@@ -85,6 +86,19 @@ def post(job: Job, desk: Desk) -> Event:
         return NotSubmitted(wait=0.0, why="the key is gone")
     if desk.stopping.is_set():
         return NotSubmitted(wait=0.0, why="shutting down")
+    try:
+        desk.intents.declare(job, desk.epoch.id)
+    except MayBeBought as error:
+        return Doubted(detail=str(error), wait=desk.doubt_wait(job.order.request.model))
+    except StorageError as error:
+        return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
+    event = _sent(job, desk, prepared, key)
+    if isinstance(event, NotSubmitted):
+        desk.intents.withdraw(job)
+    return event
+
+
+def _sent(job: Job, desk: Desk, prepared: Prepared, key: Key) -> Event:
     try:
         answer = desk.api.submit(prepared.path, prepared.body, key, lambda: _mark(job, desk))
     except NotSent as error:

@@ -16,7 +16,7 @@ import structlog
 
 from config.heartbeat import Heartbeat
 from jobs.batch import Batch, BatchState, Progress
-from jobs.errors import LedgerError, Superseded
+from jobs.errors import LedgerError, StorageError, Superseded
 from jobs.events import Doubted, Event, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
@@ -86,8 +86,10 @@ class Tick:
         about = {"away": dict(desk.away.lasting())}
         seen = WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now, about=about)
         desk.ledger.see_worker(seen)
+        self._told(desk.epoch.look)
         if not desk.ledger.lock("tick", desk.owner, LOCK_S):
             return
+        self._told(desk.epoch.write)
         for job in desk.ledger.lapsed(AT_ONCE) if time.monotonic() >= self._take_over_at else ():
             self._guarded(partial(take_over, job, desk), job=job.id)
         for hint in desk.ledger.due(AT_ONCE):
@@ -100,6 +102,18 @@ class Tick:
             self._strays_at = time.monotonic() + STRAYS_EVERY_S
             if freed := desk.ledger.remove_strays():
                 log.warning("stray slots freed", slots=freed)
+
+    @staticmethod
+    def _told(look: Callable[[], None]) -> None:
+        """Look at the ledger's life; storage that is away must not keep the tick from the rest."""
+        try:
+            look()
+        except StorageError as error:
+            log.warning("the ledger's life not seen", why=str(error))
+        except LedgerError:
+            raise
+        except Exception:
+            log.exception("the ledger's life not seen")
 
     @staticmethod
     def _guarded(look: Callable[[], None], **about: str) -> None:

@@ -64,9 +64,24 @@ class Layout:
         `summary.json` (what had come of it)."""
         return self.batch(batch, f"rounds/{round_:06d}/{name}")
 
-    def outcomes(self, batch: str, part: int) -> str:
-        """Return the key of a part of the outcomes."""
-        return self.batch(batch, f"outcomes/{part:06d}.jsonl")
+    def outcomes(self, batch: str, part: int, data: bytes) -> str:
+        """Return the key of a part of the outcomes: the same bytes have the same key, other bytes never do.
+
+        A ledger that went back in time numbers its parts anew; they must not write over those of the time that was.
+        """
+        return self.batch(batch, f"outcomes/{part:06d}-{hashlib.sha256(data).hexdigest()[:12]}.jsonl")
+
+    def intents(self, batch: str, round_: int) -> str:
+        """Return what the keys of a round's intents start with."""
+        return self.batch(batch, f"intents/{round_:06d}/")
+
+    def intent(self, batch: str, round_: int, row: int, attempt: int) -> str:
+        """Return the key of what is known of one submission from before its POST on."""
+        return f"{self.intents(batch, round_)}{row:09d}.{attempt}.json"
+
+    def life(self, place: str) -> str:
+        """Return the key of what was last seen of the ledger at an address (a short hash of it)."""
+        return f"{self.prefix}ledgers/{place}.json"
 
     def late(self, batch: str, task_id: str) -> str:
         """Return the key of a part of the outcomes that came when the ledger had forgotten the batch: one line."""

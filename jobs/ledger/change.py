@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from jobs.job import MADE_IT, PROVED_UNCHARGED, Job, State
+from jobs.job import FINAL, MADE_IT, PROVED_UNCHARGED, Job, State
 from jobs.outcome import outcome_line
 
 LEASE_S = 25.0
@@ -108,9 +108,9 @@ def index_of(job: Job) -> Index:
     return Index.LEASES if job.owner else Index.DUE
 
 
-def counted_reason(job: Job) -> str:
-    """Return the reason code under which the job counts in its batch, if it did not make it or is held."""
-    return job.reason if (job.final and job.state not in MADE_IT) or job.held else ""
+def counted_reason(state: str, reason: str, *, held: bool = False) -> str:
+    """Return the reason code under which a job counts in its batch, if it did not make it or is held."""
+    return reason if held or (state in FINAL and state not in MADE_IT) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +240,10 @@ class Closed(StrEnum):
     BEING_BOUGHT = "being_bought"
     JUST_FILED = "just_filed"
     NO_ALLOWANCE = "no_allowance"
+    WENT_BACK = "went_back"
+    """The ledger knows less than this process has seen: nothing begins before that is understood."""
+    GUARDED = "guarded"
+    """It is known that the ledger went back in time, or was emptied; it waits to be reconciled."""
 
 
 CEILINGS = (Closed.CEILING, Closed.DAY_CAP, Closed.KEY_CAP)
@@ -264,9 +268,9 @@ def _fingerprint_to(before: Job, after: Job) -> str:
 
 def _reasons(before: Job, after: Job) -> list[tuple[str, int, int]]:
     counts: list[tuple[str, int, int]] = []
-    if code := counted_reason(before):
+    if code := counted_reason(before.state, before.reason, held=before.held):
         counts.append((code, -1, -before.cost))
-    if code := counted_reason(after):
+    if code := counted_reason(after.state, after.reason, held=after.held):
         counts.append((code, 1, after.cost))
     return counts
 

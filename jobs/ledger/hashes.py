@@ -57,6 +57,7 @@ def job_of(found: Mapping[str, str]) -> Job:
         attempt=int(found["attempt"]),
         fence=int(found["fence"]),
         owner=found["owner"],
+        intent=int(found.get("intent", 0)),
         sent=found["sent"] == "1",
         not_before=int(found["nb"]) / 1000,
     )

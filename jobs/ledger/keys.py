@@ -44,6 +44,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "string: nobody submits while it lives",
         "expires when the API's wish is met (5 min at most)",
     ),
+    (
+        "epoch",
+        "hash: this ledger's life: its id, the number of its last intent, why it is guarded",
+        "never; `retouch reconcile` begins another",
+    ),
     ("lock:<name>", "string: a lock's token", "`unlock`; expires"),
     ("op:<token>", "string: an operation that must not count twice", "expires after 15 min"),
     ("spool:<id>", "string: a worker's disk with kept results, and who works there", "expires after 30 days"),
@@ -104,6 +109,11 @@ class Keys:
     def spool(self, spool: str) -> str:
         """Return the key of a spool."""
         return f"{self.prefix}spool:{spool}"
+
+    @property
+    def epoch(self) -> str:
+        """The ledger's life."""
+        return f"{self.prefix}epoch"
 
     @property
     def batches(self) -> str:

@@ -33,7 +33,7 @@ from jobs.ledger.change import (
     Seat,
     holds_slot,
 )
-from jobs.ledger.port import Claim, Hint, Recorded, SpoolSeen, WorkerSeen
+from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored, SpoolSeen, WorkerSeen
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Admitted, Caps, Sums, admit
 
@@ -62,6 +62,7 @@ class MemoryLedger:
         self._locks: Expiring[str] = Expiring(clock)
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
         self._spools: Expiring[SpoolSeen] = Expiring(clock)
+        self._epoch = self._trusted = Epoch()
 
     def now(self) -> float:
         return self._clock()
@@ -72,14 +73,7 @@ class MemoryLedger:
         with self._lock:
             if batch.id in self._books:
                 return False
-            self._books[batch.id] = Books(
-                Batch.from_json(batch.as_json()),
-                cursors=dict.fromkeys(batch.groups, 0),
-                staged={group: 0 if batch.local else rows for group, rows in batch.groups.items()},
-                low=dict.fromkeys(batch.groups, 1),
-                parts=(batch.round - 1) * PARTS_A_ROUND,
-                ceiling=batch.ceiling,
-            )
+            self._books[batch.id] = _opened(batch)
             return True
 
     def batch(self, batch: str) -> tuple[Batch, Progress] | None:
@@ -140,15 +134,54 @@ class MemoryLedger:
             if cursor + len(orders) > books.staged[group]:
                 return False
             for order in orders:
-                self._hot[order.job] = Hot(Job(order=order, round=round_, queued_at=self.now()))
-                self._indexes.put(order.job, Index.DUE, self.now() + RESEND_S)
-                books.jobs.add(order.job)
-            books.counts[str(State.QUEUED)] += len(orders)
-            books.hot[group] += len(orders)
+                self._create(order, round_, books)
             books.cursors[group] = cursor + len(orders)
             books.low[group] = low
             books.fed_at.pop(group, None)
             return True
+
+    def _create(self, order: Order, round_: int, books: Books) -> None:
+        self._hot[order.job] = Hot(Job(order=order, round=round_, queued_at=self.now()))
+        self._indexes.put(order.job, Index.DUE, self.now() + RESEND_S)
+        books.jobs.add(order.job)
+        books.counts[str(State.QUEUED)] += 1
+        books.hot[order.limit_group] += 1
+
+    def restore(self, batch: Batch, restored: Restored) -> bool:
+        with self._lock:
+            if not self.open_batch(batch):
+                return False
+            books = self._books[batch.id]
+            books.state, books.reason = BatchState.PAUSED, "operator"
+            books.cursors.update(restored.cursors)
+            books.staged.update(restored.staged)
+            books.counts.update(restored.counts)
+            for name in ("settled", "doubts", "doubt_used"):
+                books.sums[name] = getattr(restored, name)
+            for code, (rows, cost) in restored.reasons.items():
+                books.rows[code], books.costs[code] = rows, cost
+            for order in restored.orders:
+                self._create(order, batch.round, books)
+            return True
+
+    # -- the ledger's life
+
+    def epoch(self) -> Epoch:
+        return self._epoch
+
+    def trust(self, epoch: Epoch) -> None:
+        self._trusted = epoch
+
+    def begin_epoch(self, epoch: Epoch, *, anyway: bool = False) -> bool:
+        with self._lock:
+            if self._epoch.id and not anyway:
+                return False
+            self._epoch = replace(epoch, guard="")
+            return True
+
+    def guard(self, why: str) -> None:
+        with self._lock:
+            self._epoch = replace(self._epoch, guard=why)
 
     def jobs_of(self, batch: str) -> Sequence[str]:
         with self._lock:
@@ -215,7 +248,14 @@ class MemoryLedger:
         return self._move(before, after, None)
 
     def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
-        return self._move(before, after, partial(self._gate, looked_at, caps))
+        with self._lock:
+            begun = self._move(before, after, partial(self._gate, looked_at, caps))
+            if begun.closed is not None:
+                return begun
+            self._epoch = replace(self._epoch, intents=self._epoch.intents + 1)
+            self._trusted = replace(self._trusted, intents=self._epoch.intents)
+            self._hot[after.id].job = replace(self._hot[after.id].job, intent=self._epoch.intents)
+            return replace(begun, intent=self._epoch.intents)
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, self._allowance)
@@ -237,6 +277,11 @@ class MemoryLedger:
         return hot
 
     def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
+        if self._epoch.guard:
+            return Recorded(closed=Closed.GUARDED)
+        seen = self._trusted
+        if seen.id and (self._epoch.id != seen.id or self._epoch.intents < seen.intents):
+            return Recorded(closed=Closed.WENT_BACK)
         if books.state is not BatchState.OPEN:
             return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
         if wait := self._throttle.left("main"):
@@ -428,6 +473,17 @@ class MemoryLedger:
                 news, heard = self._frees != heard, self._frees
             if news:
                 freed()
+
+
+def _opened(batch: Batch) -> Books:
+    return Books(
+        Batch.from_json(batch.as_json()),
+        cursors=dict.fromkeys(batch.groups, 0),
+        staged={group: 0 if batch.local else rows for group, rows in batch.groups.items()},
+        low=dict.fromkeys(batch.groups, 1),
+        parts=(batch.round - 1) * PARTS_A_ROUND,
+        ceiling=batch.ceiling,
+    )
 
 
 def _version(job: Job) -> tuple[State, int, int]:

@@ -36,6 +36,34 @@ class Recorded:
     """With one of CEILINGS: the room that the edit needs (micro-dollars)."""
     feed_wanted: bool = False
     """The window fell under its low water: send a feed message."""
+    intent: int = 0
+    """Of a submission that began: its number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One life of a ledger: from its first submission until it was emptied, or went back in time."""
+
+    id: str = ""
+    intents: int = 0
+    """The number of the last submission that began."""
+    guard: str = ""
+    """Why no submission begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What a batch had come to, as far as it is known without the ledger. Money in micro-dollars."""
+
+    cursors: Mapping[str, int]
+    staged: Mapping[str, int]
+    counts: Mapping[str, int]
+    settled: int
+    doubts: int
+    doubt_used: int
+    reasons: Mapping[str, tuple[int, int]]
+    orders: Sequence[Order]
+    """The jobs that had been fed and have no outcome; they are queued again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +161,22 @@ class Ledger(Protocol):
 
     def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
         """Remove everything of a batch; with `if_flushed` only if no outcome waits to be written. False: not done."""
+
+    def restore(self, batch: Batch, restored: Restored) -> bool:
+        """Put a batch back, paused; False where the ledger holds it (then nothing changes)."""
+
+    # -- the ledger's life
+    def epoch(self) -> Epoch:
+        """Return what the ledger says of its life."""
+
+    def trust(self, epoch: Epoch) -> None:
+        """Let this process submit only while the ledger knows at least this much."""
+
+    def begin_epoch(self, epoch: Epoch, *, anyway: bool = False) -> bool:
+        """Begin a life where there is none, or anyway; then no guard stands. False where there is one."""
+
+    def guard(self, why: str) -> None:
+        """Let nobody begin a submission until another epoch begins."""
 
     # -- jobs
     def load(self, job: str) -> Job | None:

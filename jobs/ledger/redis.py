@@ -31,7 +31,7 @@ from jobs.ledger.change import (
     Closed,
 )
 from jobs.ledger.hashes import job_of, progress_of
-from jobs.ledger.port import Claim, Hint, Recorded
+from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
 from jobs.ledger.presence import Presence
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
@@ -71,25 +71,13 @@ class RedisLedger(Presence):
         super().__init__(client)
         self._catalogue = catalogue
         self._account = account
+        self._trusted = Epoch()
 
     # -- batches
 
     def open_batch(self, batch: Batch) -> bool:
         """Start a batch; False if it is known already."""
-        known: dict[str, str | int] = {
-            "agreed": batch.as_json(),
-            "state": str(BatchState.OPEN),
-            "reason": "",
-            "ceiling": batch.ceiling,
-            "allowance": batch.allowance,
-            "settled": 0,
-            "reserved": 0,
-            "parts": (batch.round - 1) * PARTS_A_ROUND,
-        }
-        for group, rows in batch.groups.items():
-            known[f"cursor:{group}"] = 0
-            known[f"staged:{group}"] = 0 if batch.local else rows
-            known[f"low:{group}"] = 1
+        known = _opened(batch)
         flat: list[str | int] = [batch.id, uuid.uuid4().hex]
         for field, value in known.items():
             flat += [field, value]
@@ -183,6 +171,43 @@ class RedisLedger(Presence):
         keys = [k.batch(batch), k.jobs(batch), k.outcomes(batch), k.batches, k.leases, k.due, k.doubts]
         return bool(self._script("forget", keys, [batch, k.job(""), int(if_flushed)])[0] == "done")
 
+    def restore(self, batch: Batch, restored: Restored) -> bool:
+        """Put a batch back, paused; False where the ledger holds it."""
+        k = self._keys
+        known = {**_opened(batch), "state": str(BatchState.PAUSED), "reason": "operator"}
+        known |= {f"cursor:{group}": cursor for group, cursor in restored.cursors.items()}
+        known |= {f"staged:{group}": rows for group, rows in restored.staged.items()}
+        known |= {f"n:{state}": count for state, count in restored.counts.items()}
+        for code, (rows, cost) in restored.reasons.items():
+            known |= {f"rows:{code}": rows, f"cost:{code}": cost}
+        known |= {name: getattr(restored, name) for name in ("settled", "doubts", "doubt_used")}
+        flat = [part for pair in known.items() for part in pair]
+        args: list[str | int] = [batch.id, uuid.uuid4().hex, _RESEND_MS, len(flat), *flat]
+        for order in restored.orders:
+            blank = json.dumps(Job(order=order, round=batch.round).live_json(), separators=(",", ":"))
+            args += [order.limit_group, json.dumps(order.as_json(), separators=(",", ":")), blank]
+        keys = [k.batch(batch.id), k.jobs(batch.id), k.due, k.batches, *(k.job(each.job) for each in restored.orders)]
+        return bool(self._script("restore", keys, args)[0] == "done")
+
+    # -- the ledger's life
+
+    def epoch(self) -> Epoch:
+        """Return what the ledger says of its life."""
+        found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.epoch)
+        return Epoch(id=found.get("id", ""), intents=int(found.get("n", 0)), guard=found.get("guard", ""))
+
+    def trust(self, epoch: Epoch) -> None:
+        """Let this process submit only while the ledger knows at least this much."""
+        self._trusted = epoch
+
+    def begin_epoch(self, epoch: Epoch, *, anyway: bool = False) -> bool:
+        """Begin a life where there is none, or anyway."""
+        return bool(self._script("epoch", [self._keys.epoch], [epoch.id, epoch.intents, int(anyway)])[0] == "done")
+
+    def guard(self, why: str) -> None:
+        """Let nobody begin a submission until another epoch begins."""
+        self._script("guard", [self._keys.epoch, self._keys.absent], [why])
+
     # -- jobs
 
     def load(self, job: str) -> Job | None:
@@ -214,8 +239,16 @@ class RedisLedger(Presence):
             "begin",
             before,
             after,
-            [self._keys.throttle(self._account)],
-            [UNPROVED, round(looked_at * 1000), _or_none(caps.day), _or_none(caps.key_day), *sizes],
+            [self._keys.epoch, self._keys.throttle(self._account)],
+            [
+                UNPROVED,
+                round(looked_at * 1000),
+                _or_none(caps.day),
+                _or_none(caps.key_day),
+                *sizes,
+                self._trusted.id,
+                self._trusted.intents,
+            ],
         )
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
@@ -249,7 +282,9 @@ class RedisLedger(Presence):
                 wait_s=figure / 1000 if closed is Closed.THROTTLED else 0.0,
                 needed=figure if closed in CEILINGS else 0,
             )
-        return Recorded(feed_wanted=bool(answer[2]))
+        intent = int(answer[3]) if len(answer) > 3 else 0
+        self._trusted = replace(self._trusted, intents=max(self._trusted.intents, intent))
+        return Recorded(feed_wanted=bool(answer[2]), intent=intent)
 
     def _slot_keys(self, group: str) -> list[str]:
         return [self._keys.slots(self._account, g.name) for g in self._catalogue.lineage(group)]
@@ -338,6 +373,25 @@ class RedisLedger(Presence):
 
 def _or_none(cap: int | None) -> int:
     return -1 if cap is None else cap
+
+
+def _opened(batch: Batch) -> dict[str, str | int]:
+    """Return the hash of a batch of which nothing has run."""
+    known: dict[str, str | int] = {
+        "agreed": batch.as_json(),
+        "state": str(BatchState.OPEN),
+        "reason": "",
+        "ceiling": batch.ceiling,
+        "allowance": batch.allowance,
+        "settled": 0,
+        "reserved": 0,
+        "parts": (batch.round - 1) * PARTS_A_ROUND,
+    }
+    for group, rows in batch.groups.items():
+        known[f"cursor:{group}"] = 0
+        known[f"staged:{group}"] = 0 if batch.local else rows
+        known[f"low:{group}"] = 1
+    return known
 
 
 def _batch_of(job: str) -> str:

@@ -14,6 +14,7 @@ from producers.cli import batches, columns, intaking, local, planning, results, 
 from producers.cli.cleaning import clean
 from producers.cli.doctor import doctor
 from producers.cli.explaining import explain
+from producers.cli.reconciling import reconcile
 from producers.cli.retry import retry
 from producers.cli.scheduling import schedule
 from producers.cli.voice import INTERRUPTED, Stop, Voice, debugging, explained
@@ -47,6 +48,7 @@ app.command("pause")(batches.pause)
 app.command("resume")(batches.resume)
 app.command("cancel")(batches.cancel)
 app.command("retry")(retry)
+app.command("reconcile")(reconcile)
 app.command("report")(results.report)
 app.command("download")(results.download)
 app.command("clean")(clean)

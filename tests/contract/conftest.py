@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -113,8 +113,9 @@ class House:
         """Claim a job and begin its submission."""
         before = self.claimed(job)
         after = self.to_begin(before, fingerprint, **where)
-        assert self.ledger.begin(before, after).closed is None
-        return after
+        said = self.ledger.begin(before, after)
+        assert said.closed is None
+        return replace(after, intent=said.intent)
 
     def moved(self, job: Job, *happened: Event) -> Job:
         """Record one event after the other."""

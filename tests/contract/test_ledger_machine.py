@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         after = self.house.to_begin(before, fingerprint)
         had = self.ledger.slots_used()
         said = self.ledger.begin(before, after)
-        self.follow(before, after, said)
+        self.follow(before, replace(after, intent=said.intent), said)
         if said.closed is None:
             groups = {"flux", before.order.limit_group}
             assert all(had[group] < SIZES[group] for group in groups)

@@ -30,8 +30,10 @@ from workers.api.client import Api, Key
 from workers.api.protocol import PollAnswer, SubmitAnswer
 from workers.away import Away
 from workers.desk import Desk
+from workers.epoch import EpochGuard
 from workers.gate import Gate
 from workers.inputs import Inputs
+from workers.intents import Intents
 from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
@@ -251,7 +253,7 @@ def make_order(row: int, *, batch: str = "b", limit_group: str = "flux", **asked
     )
 
 
-def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,)) -> House:
+def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,), intents: bool = False) -> House:
     """Return a house with nothing in it."""
     clock = Clock()
     stopping = Stopping(clock)
@@ -275,6 +277,8 @@ def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,
         keys=KeyRing(keys, clock),
         inputs=Inputs(bucket, layout, web, ["other"]),
         gate=Gate(ledger, stopping),
+        intents=Intents(bucket, layout, on=intents),
+        epoch=EpochGuard(ledger, bucket, layout, "here"),
         keeper=LeaseKeeper(ledger, "w1"),
         pace=Pace(),
         send=send,

@@ -138,7 +138,7 @@ def test_a_job_is_found_by_one_index(job: Job, index: Index) -> None:
     ids=name,
 )
 def test_a_reason_counts_for_what_did_not_make_it_or_is_held(job: Job, code: str) -> None:
-    assert counted_reason(job) == code
+    assert counted_reason(job.state, job.reason, held=job.held) == code
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_rows_that_did_not_make_it_bring_nothing(shelf: Shelf, tmp_path: Path) -
 
 def test_a_batch_that_still_runs_brings_what_is_done(shelf: Shelf, tmp_path: Path) -> None:
     shelf.publish("autumn/a.jpg", b"one")
-    shelf.bucket.put(LAYOUT.outcomes(BATCH, 0), shelf.bucket.get(LAYOUT.batch(BATCH, "outcomes.jsonl")))
+    shelf.bucket.put(LAYOUT.outcomes(BATCH, 0, b""), shelf.bucket.get(LAYOUT.batch(BATCH, "outcomes.jsonl")))
     shelf.bucket.delete(LAYOUT.batch(BATCH, "outcomes.jsonl"))
 
     brought = shelf.collect(tmp_path)

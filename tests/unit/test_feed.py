@@ -17,7 +17,7 @@ from jobs.row import Row
 from tests.unit import desks
 from tests.unit.desks import RESERVE, House, make_house
 from workers import feed as feeding
-from workers.feed import feed, low_water, share, wants, window
+from workers.feed import feed, low_water, share, wants
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def row(number: int) -> Row:
 
 @pytest.mark.parametrize(("slots", "jobs"), [(24, 30), (6, 10), (1, 5), (100, 125)])
 def test_a_window_is_the_slots_and_a_few_that_wait(slots: int, jobs: int) -> None:
-    assert window(LimitGroup(name="g", size=slots)) == jobs
+    assert LimitGroup(name="g", size=slots).window == jobs
 
 
 @pytest.mark.parametrize(("whole", "batches", "part"), [(30, 1, 30), (30, 0, 30), (30, 2, 15), (30, 4, 8), (5, 100, 2)])

@@ -1,13 +1,20 @@
 -- Takes slot, money and fingerprint, and writes the intent; all of it, or says what is closed.
 -- It takes something new, so at maxmemory it fails and nothing is submitted.
--- KEYS as in change.lua, then the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms, 6 how many
--- times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8 cap of the day and
--- 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots
+-- KEYS as in change.lua, then the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms,
+-- 6 how many times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8 cap of the
+-- day and 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots; the last
+-- two are the epoch that this process has seen, and the highest intent in it
 local throttle = table.remove(KEYS)
+local epoch = table.remove(KEYS)
+local seen_n, seen_id = tonumber(table.remove(ARGV)), table.remove(ARGV)
 local now = clock()
 local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
-if is ~= 'same' then return {is, now, told(change, ARGV[3])} end
+if is ~= 'same' then return {is, now, told(change, ARGV[3]), tonumber(redis.call('HGET', KEYS[1], 'intent') or '0')} end
+
+local e = redis.call('HMGET', epoch, 'id', 'n', 'guard')
+if e[3] then return {'guarded', now, 0} end
+if seen_id ~= '' and (e[1] ~= seen_id or tonumber(e[2] or '0') < seen_n) then return {'went_back', now, 0} end
 
 local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. change.model, 'price_due:' .. change.model)
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end
@@ -48,4 +55,6 @@ for i = 10, #KEYS do
 end
 for i = 10, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
 redis.call('SET', KEYS[8], change.job)
-return {'done', now, carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5]))}
+local n = redis.call('HINCRBY', epoch, 'n', 1)
+redis.call('HSET', KEYS[1], 'intent', n)
+return {'done', now, carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5])), n}

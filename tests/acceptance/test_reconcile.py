@@ -1,0 +1,37 @@
+"""Redis is emptied in mid-batch: nothing is submitted before it is reconciled, and nothing is lost."""
+
+from __future__ import annotations
+
+from tests.acceptance.harness import House
+from tests.acceptance.programs import eventually, steadily
+from tests.acceptance.test_main_job import ids_of
+
+INTENTS = {"RETOUCH_SUBMIT__INTENTS_IN_BUCKET": "true"}
+
+
+def test_after_redis_was_emptied_in_mid_batch_nothing_is_lost_and_nothing_paid_for_twice(house: House) -> None:
+    api = house.simulate("--latency", "1")
+    house.workers(2, **INTENTS)
+    rows = house.rows(150)
+    batch = house.submit(house.manifest(rows), allowance="0")
+    house.stored_at_least(batch, 40)
+    eventually(lambda: list(house.servers.bucket.keys(f"{house.prefix}ledgers/")), 30, "the ledger was seen")
+
+    house.redis.flushall()
+    eventually(lambda: house.redis.hget("retouch:epoch", "guard"), 30, "the ledger is guarded")
+    eventually(lambda: api.in_flight() == 0, 30, "what was submitted has ended")
+    posts = api.totals()["posts"]
+    steadily(lambda: api.totals()["posts"] == posts, 3, "nothing is submitted")
+    shown = house.retouch("reconcile", "--json", **INTENTS)
+    done = house.retouch("reconcile", "--yes", "--json", **INTENTS)
+    books = house.ended(batch, 180)
+
+    (found,) = shown.document["batches"]
+    assert (shown.code, shown.document["changed"], found["batch"], found["intents"]) == (0, False, batch, True)
+    assert found["bought"] + found["again"] + found["in_doubt"] > 0
+    assert (done.code, done.document["changed"]) == (0, True), done
+    assert books.lost(ids_of(rows)) == []
+    assert set(books.charged.values()) == {1}
+    assert set(books.states) <= {"stored", "unchanged", "in_doubt"}
+    assert books.states.get("in_doubt", 0) <= 2, "only what was in the POST at that moment"
+    assert books.peak <= 24

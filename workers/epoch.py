@@ -1,0 +1,122 @@
+"""The epoch guard: it notices that Redis was emptied or went back in time, and then lets nobody submit.
+
+A live process knows it from the numbers of its own submissions, which the gate compares in the script that would
+begin the next. A process that starts has seen nothing; what was last seen of the ledger lies in the bucket for it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+
+import structlog
+
+from jobs.batch import BatchState
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
+from jobs.errors import NotFound
+from jobs.ledger.port import Epoch, Ledger
+from jobs.life import Life, Standing, standing
+from jobs.report.build import SUMMARY
+
+log = structlog.get_logger(__name__)
+
+WRITE_S = 5.0
+"""What was seen is written down so often while submissions begin."""
+
+WENT_BACK = "Redis was emptied or went back in time while batches were open: `retouch reconcile` puts them right"
+
+
+class EpochGuard:
+    """Looks after the life of one ledger, at one address. One process's tick uses it, and its start."""
+
+    def __init__(self, ledger: Ledger, bucket: Bucket, layout: Layout, place: str) -> None:
+        self._ledger = ledger
+        self._bucket = bucket
+        self._key = layout.life(place)
+        self._layout = layout
+        self._trusted = Epoch()
+        self._written: Life | None = None
+        self._written_at = 0.0
+
+    @property
+    def id(self) -> str:
+        """The epoch that this process submits in."""
+        return self._trusted.id
+
+    def look(self) -> None:
+        """Compare the ledger with what was seen of it, and guard it if it knows less.
+
+        Raises:
+            LedgerError, StorageError: it cannot be told, so nothing was changed.
+        """
+        now = self._ledger.epoch()
+        if now.guard or (self._trusted.id == now.id and now.intents >= self._trusted.intents and now.id):
+            self._trusted = self._trusted if now.guard else now
+            return
+        seen = self._read()
+        match standing(now, seen):
+            case Standing.GOES_ON:
+                self._rely_on(now)
+            case Standing.NEW:
+                self._begin(now, 0)
+            case Standing.WENT_BACK if seen is not None:
+                if lost := [batch for batch in seen.batches if not self._ended(batch)]:
+                    self._ledger.guard(WENT_BACK)
+                    log.error(WENT_BACK, batches=lost, seen=seen.intents, known=now.intents)
+                else:
+                    self._begin(now, max(seen.intents, now.intents), anyway=True)
+
+    def write(self) -> None:
+        """Write down what is seen of the ledger, if it has changed.
+
+        Raises:
+            LedgerError, StorageError: another time.
+        """
+        if not self._trusted.id or time.monotonic() - self._written_at < WRITE_S:
+            return
+        now = self._ledger.epoch()
+        if now.guard or now.id != self._trusted.id:
+            return
+        life = Life(id=now.id, intents=now.intents, batches=self._open(), at=self._ledger.now())
+        before = self._written
+        if before is None or (before.id, before.intents, before.batches) != (life.id, life.intents, life.batches):
+            self._bucket.put(self._key, life.as_json(), content_type="application/json")
+            self._written = life
+        self._written_at = time.monotonic()
+
+    def _begin(self, now: Epoch, intents: int, *, anyway: bool = False) -> None:
+        begun = Epoch(id=uuid.uuid4().hex, intents=intents + 1)
+        if self._ledger.begin_epoch(begun, anyway=anyway or bool(now.id)):
+            self._rely_on(begun)
+        else:  # another process has been quicker
+            self._rely_on(self._ledger.epoch())
+
+    def _rely_on(self, epoch: Epoch) -> None:
+        self._trusted = epoch
+        self._ledger.trust(epoch)
+
+    def _open(self) -> Sequence[str]:
+        found = []
+        for name in self._ledger.batches():
+            known = self._ledger.batch(name)
+            if known is not None and known[1].state in (BatchState.OPEN, BatchState.PAUSED, BatchState.CANCELLED):
+                found.append(name)
+        return tuple(found)
+
+    def _read(self) -> Life | None:
+        try:
+            return Life.from_json(self._bucket.get(self._key))
+        except NotFound:
+            return None
+
+    def _ended(self, batch: str) -> bool:
+        """Whether the batch's latest round has its report: then the bucket has all of it."""
+        try:
+            agreed = self._bucket.get(self._layout.batch(batch, "batch.json"))
+            summary = self._bucket.get(self._layout.batch(batch, SUMMARY))
+        except NotFound:
+            return False
+        return int(json.loads(summary).get("round", 1)) >= int(json.loads(agreed).get("round", 1))
