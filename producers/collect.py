@@ -23,6 +23,7 @@ from jobs.bucket.port import Bucket
 from jobs.errors import NotFound, StorageError
 from jobs.job import MADE_IT
 from jobs.report.build import OUTCOMES, PAGE, SUMMARY
+from producers.room import is_full
 
 DOWNLOADS = 8
 TABLES = tuple(f"{name}.{form}" for name in ("results", "jobs", "failed") for form in ("csv", "jsonl"))
@@ -88,7 +89,7 @@ def collect(
 
     Raises:
         Unavailable: the bucket does not answer.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or its disk is full; what was written whole stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = Collected(folder)
@@ -113,6 +114,9 @@ def collect(
                 try:
                     future.result()
                 except (StorageError, OSError, UnsafeKey) as error:
+                    if isinstance(error, OSError) and is_full(error):  # no other would fare better
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        raise OSError(error.errno, error.strerror, str(folder)) from None
                     done.failed.append((key, str(error)))
                 on_progress(done)
 

@@ -6,6 +6,7 @@ testing nothing.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -145,9 +146,16 @@ def redis_server(
         server.stop()
 
 
+READER = ("READERREADERREADER", "reader-secret-reader-secret")
+"""The access key and the secret of a user who may list and read, and nothing else."""
+
+
 @contextmanager
-def seaweed(tmp: Path) -> Iterator[RunningS3]:
-    """Run a SeaweedFS that keeps its data under `tmp`, with the bucket that the local stack has."""
+def seaweed(tmp: Path, *, reader: bool = False) -> Iterator[RunningS3]:
+    """Run a SeaweedFS that keeps its data under `tmp`, with the bucket that the local stack has.
+
+    With `reader` it is to be spoken to as READER.
+    """
     try:
         weed = find_weed()
     except StackError as error:
@@ -155,10 +163,13 @@ def seaweed(tmp: Path) -> Iterator[RunningS3]:
     secrets = Secrets.new()
     port = choose_ports({"storage": 5})["storage"]
     server = Server(storage_part(tmp, weed=weed, port=port, secrets=secrets))
+    access_key_id, secret_access_key = READER if reader else (secrets.s3_access_key, secrets.s3_secret_key)
+    if reader:
+        _let_in_reader(server.part.folder / "s3.json")
     running = RunningS3(
         endpoint_url=storage_url(port),
-        access_key_id=secrets.s3_access_key,
-        secret_access_key=secrets.s3_secret_key,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
         bucket=BUCKET,
         region=REGION,
         server=server,
@@ -168,6 +179,13 @@ def seaweed(tmp: Path) -> Iterator[RunningS3]:
         yield running
     finally:
         server.stop()
+
+
+def _let_in_reader(config: Path) -> None:
+    said = json.loads(config.read_text())
+    credentials = [{"accessKey": READER[0], "secretKey": READER[1]}]
+    reader = {"name": "reader", "credentials": credentials, "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"]}
+    config.write_text(json.dumps({"identities": [*said["identities"], reader]}))
 
 
 def wait_until(condition: Callable[[], bool], *, what: str, within_s: float = 30.0) -> None:

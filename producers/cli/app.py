@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, ParamSpec, cast
 
 import typer
@@ -81,7 +82,8 @@ def run(arguments: Sequence[str]) -> int:
         stop = explained(error)
         if stop.exit_code == INTERRUPTED and not stop.remedy:
             sys.stderr.write("\n")  # the terminal has shown ^C
-        voice.failed(stop)
+        with suppress(OSError):  # with nowhere left to say it, the exit code does
+            voice.failed(stop)
         return stop.exit_code
 
 

@@ -27,6 +27,7 @@ from producers.view import View
 
 SIMULATED_ORIGIN = "simulator"
 """The name under which results of the local simulator are filed: its port changes, its results stay the same."""
+MENDED = "Mend that; then `retouch resume BATCH` goes on, and nothing is lost."
 STOPPED = "The local stack is not running, so nothing works on this batch: `retouch resume BATCH` goes on with it."
 
 
@@ -67,7 +68,7 @@ class House:
     def check(self) -> None:
         """Raise Stop if a part of the local stack has been given up."""
         if self.stack is not None and self.stack.failure is not None:
-            raise Stop("local_stack", self.stack.failure, exit_code=3)
+            raise Stop("local_stack", self.stack.failure, MENDED, exit_code=3)
 
     def out_folder(self, name: str) -> Path:
         """Return the folder where a batch's results are mirrored."""

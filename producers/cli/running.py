@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.batch import Batch, exit_code
+from jobs.errors import LedgerError, StorageError
 from jobs.outcome import usd
 from jobs.report.build import PAGE
 from jobs.report.text import as_text
@@ -22,10 +23,11 @@ from producers.cli.house import House, working_house
 from producers.cli.live import SIMULATED, line
 from producers.cli.planning import document as plan_document
 from producers.cli.planning import planned, refused, show
-from producers.cli.voice import INTERRUPTED, OK, Stop, Voice
+from producers.cli.voice import INTERRUPTED, OK, UNREACHABLE, Stop, Voice
 from producers.collect import Collected, collect
 from producers.follow import Following
 from producers.plan import Plan
+from producers.room import is_full
 from producers.staging import AHEAD, Staging, left
 from producers.submit import PlanWriter, batch_id, open_batch
 
@@ -110,10 +112,18 @@ def to_the_end(batch: Batch, house: House, voice: Voice) -> int:
             found = _follow(batch, house, voice, uploads)
     except KeyboardInterrupt:
         raise _interrupted(batch, house) from None
+    except (LedgerError, StorageError):
+        house.check()  # that a part of the local stack was given up says more
+        raise
     uploads.check()
     house.check()
-    mirrored = mirror(batch, house) if found["state"] != "paused" and house.own_storage else None
     voice.tell(as_text(found) if "models" in found else line(found))
+    mirrored = None
+    if found["state"] != "paused" and house.own_storage:
+        try:
+            mirrored = mirror(batch, house)
+        except OSError as error:
+            raise _not_brought(error, batch, house, found) from None
     if mirrored is not None:
         _tell_mirrored(mirrored, voice)
         found["folder"] = str(mirrored.folder)
@@ -125,6 +135,13 @@ def mirror(batch: Batch, house: House) -> Collected:
     """Bring the results of a batch in the local store here as plain files; what is right already stays."""
     folder = house.out_folder(batch.name)
     return collect(batch.id, batch.name, folder, bucket=house.bucket, layout=house.layout)
+
+
+def _not_brought(error: OSError, batch: Batch, house: House, found: Document) -> Stop:
+    folder = house.out_folder(batch.name)
+    message = f"The results lie in the local store, and cannot be brought to {folder} ({error.strerror})."
+    remedy = f"Make room, or give the right to write there; then `retouch download {batch.id} {folder}`."
+    return Stop("disk_full" if is_full(error) else "file", message, remedy, exit_code=UNREACHABLE, document=found)
 
 
 def _tell_mirrored(brought: Collected, voice: Voice) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -22,6 +23,7 @@ from jobs.errors import LedgerError, NotFound, RetouchError, StorageError
 from jobs.report.wording import shown
 from producers.cli.live import LineScreen, LiveScreen, NoScreen
 from producers.manifest.problems import ManifestError
+from producers.room import is_full
 from producers.schedules.file import ScheduleError
 from producers.stack.errors import StackError
 from producers.view import UnknownBatch
@@ -117,7 +119,10 @@ class Voice:
         """Say why a command ended: two lines on stderr, or the document."""
         if self.json:
             error = {"code": stop.code, "message": stop.message, "remedy": stop.remedy}
-            self.document({**stop.document, "error": error})
+            try:
+                self.document({**stop.document, "error": error})
+            except OSError:  # it may be the very reason
+                _let_go(sys.stdout)
         self.err.print(Text.assemble(("retouch: ", "bold red"), stop.message))
         if stop.remedy:
             self.err.print(Text(stop.remedy))
@@ -147,14 +152,23 @@ def explained(error: BaseException) -> Stop:
         case StorageError():
             return _unreachable("storage", error, "Check RETOUCH_S3__* and the bucket's rights.")
         case StackError():
-            return Stop("local_stack", _sentence(str(error)), exit_code=UNREACHABLE)
+            return Stop("local_stack", _sentence(str(error)), error.remedy, exit_code=UNREACHABLE)
         case RetouchError():
             return Stop("retouch", str(error), exit_code=UNREACHABLE)
-        case OSError() if error.filename is not None:
-            return Stop("file", f"{error.filename}: {error.strerror}", "Check the path and its rights.")
+        case OSError() if error.filename is not None or is_full(error):
+            return _no_file(error)
     what = Redactor(()).clean(f"{type(error).__name__}: {error}")[:300]
     message = f"Something went wrong inside Retouch ({what})."
     return Stop("internal", message, f"{DEBUG}=1 shows where.", exit_code=OUR_MISTAKE)
+
+
+def _no_file(error: OSError) -> Stop:
+    """Return what is told of a file that cannot be used; where the disk is full, nobody is to blame the path."""
+    if not is_full(error):
+        return Stop("file", f"{error.filename}: {error.strerror}", "Check the path and its rights.")
+    place = f": {shown(str(error.filename), 200)} cannot be written" if error.filename else ""
+    remedy = "Make room and give the command again; what was written whole stays as it is."
+    return Stop("disk_full", f"The disk is full{place} ({error.strerror}).", remedy, exit_code=UNREACHABLE)
 
 
 def _unreachable(code: str, error: Exception, remedy: str) -> Stop:
@@ -169,6 +183,14 @@ def _console(stream: TextIO) -> Console:
     if not console.is_terminal:
         console.width = 240
     return console
+
+
+def _let_go(stream: TextIO) -> None:
+    """Send what is left in a stream's buffer nowhere, or the end of the process would fail at it once more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def debugging() -> bool:

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
 from config.settings import Settings
 from producers.doctor.findings import Finding, broken, ok, warning
+from producers.room import room_for
 from producers.stack.binaries import find_redis, find_weed
 from producers.stack.errors import StackError
 from producers.stack.identity import load_identity
+from producers.stack.local import LEAST_ROOM
 from producers.stack.ports import are_free, choose_ports
 from producers.stack.servers import SPANS
 
 ROOMS = ("config", "jobs", "producers", "workers", "simulator")
 """Short names, which others may have given to packages of theirs."""
 OURS = "retouch"
+LITTLE_ROOM = 1_000_000_000
+"""Bytes: a few hundred edits of 2 MB, with their originals."""
 
 
 def look_at_packages() -> list[Finding]:
@@ -96,9 +100,19 @@ def _programs(wanted: Sequence[str]) -> list[Finding]:
 def _folder(data_dir: Path) -> list[Finding]:
     there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        return [ok("folder", f"{data_dir} can be written.")]
+        return [ok("folder", f"{data_dir} can be written."), *_room(data_dir)]
     sentence = f"{data_dir} cannot be written by this user."
     return [broken("folder", sentence, "Give the right to write, or set RETOUCH_DATA_DIR to another folder.")]
+
+
+def _room(data_dir: Path) -> Iterator[Finding]:
+    room = room_for(data_dir)
+    remedy = "Make room, or set RETOUCH_DATA_DIR to a folder on another disk."
+    if room < LEAST_ROOM:
+        yield broken("folder", f"The disk of {data_dir} is full: {room / 1e6:.1f} MB are left.", remedy)
+    elif room < LITTLE_ROOM:
+        sentence = f"The disk of {data_dir} has {room / 1e6:,.0f} MB left; pictures, results and records all go there."
+        yield warning("folder", sentence, remedy)
 
 
 def _origin(room: str) -> Path | None:

@@ -124,24 +124,36 @@ class ErrorsFile:
             self._writer = csv.writer(self._file)
             self._writer.writerow(("line", "column", "code", "problem", "remedy"))
         texts = (found.column, found.code, found.message, found.remedy)
-        self._writer.writerow((found.line, *map(guarded, texts)))
+        try:
+            self._writer.writerow((found.line, *map(guarded, texts)))
+        except OSError as error:
+            raise self._cannot(error) from None
 
     def _open(self) -> IO[str]:
         try:
             self._draft.parent.mkdir(parents=True, exist_ok=True)
             return self._draft.open("w", encoding="utf-8-sig", newline="")
         except OSError as error:
-            raise ManifestError(
-                f"rows are wrong, and {self.path} cannot be written ({error.strerror})",
-                remedy="work in a folder that you may write to",
-            ) from None
+            raise self._cannot(error) from None
+
+    def _cannot(self, error: OSError) -> ManifestError:
+        return ManifestError(
+            f"rows are wrong, and {self.path} cannot be written ({error.strerror})",
+            remedy="work in a folder that you may write to, on a disk that has room",
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is None:
             return
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as failed:  # the last lines had no room
+            self._draft.unlink(missing_ok=True)
+            if kind is None:
+                raise self._cannot(failed) from None
+            return
         if kind is None:
             self._draft.replace(self.path)
         else:

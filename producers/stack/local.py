@@ -11,12 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from config.settings import Settings, SettingsError
+from producers.room import room_for
 from producers.stack.errors import StackError
 from producers.stack.files import private_folder
 from producers.stack.identity import Identity, load_identity, save_identity
@@ -32,6 +34,9 @@ from producers.stack.wanted import Wanted, what_is_wanted
 __all__ = ["LocalStack", "StackError", "Wanted", "find_running", "running_record", "what_is_wanted"]
 
 JOIN_WITHIN_S = 180.0
+LEAST_ROOM = 20_000_000
+"""Bytes. With less than this the servers start, and end in the middle of the first batch."""
+MAKE_ROOM = "Make room, or set RETOUCH_DATA_DIR to a folder on another disk."
 _LOOK_S = 0.1
 _HEIR_LOOK_S = 0.5
 _DYING_S = 5.0
@@ -73,7 +78,7 @@ class LocalStack:
         self._failure: str | None = None
         self._closing = threading.Event()
         self._heir: threading.Thread | None = None
-        self._supervisor = Supervisor(notify=notify, changed=self._publish)
+        self._supervisor = Supervisor(notify=notify, changed=self._publish, why=self._no_room)
 
     @classmethod
     def open(
@@ -244,6 +249,8 @@ class LocalStack:
         Raises:
             StackError: a part is missing or did not start, or the stack is `inherited` and a port of it is taken.
         """
+        if full := self._no_room():
+            raise StackError(f"{full}the local stack is not started", remedy=MAKE_ROOM)
         old = load_identity(self._data_dir)
         spans = {name: SPANS[name] for name in SPANS if name in self._wanted.servers}
         if inherited or (self._data_dir / FILE).exists():  # the owner may have died just now
@@ -271,9 +278,22 @@ class LocalStack:
         self.settings = with_sections(self.settings, sections)
         self._publish(replace(starting, state="ready", settings=sections))
 
+    def _no_room(self) -> str:
+        """Return the beginning of a sentence that says that the disk is full; nothing where it is not."""
+        with suppress(OSError):
+            room = room_for(self._data_dir)
+            if room < LEAST_ROOM:
+                return f"the disk of {self._data_dir} has {room / 1e6:.1f} MB left, so "
+        return ""
+
     def _start(self, parts: Sequence[Part], *, beneath: bool = False) -> None:
         self._parts += parts
-        self._supervisor.start(parts, beneath=beneath)
+        try:
+            self._supervisor.start(parts, beneath=beneath)
+        except StackError as error:
+            if full := self._no_room():
+                raise StackError(f"{full}{error}", remedy=MAKE_ROOM) from error
+            raise
 
     def _publish(self, record: Record | None = None) -> None:
         """Write `stack.json` with the parts that run now; the supervisor calls this after every start of one."""

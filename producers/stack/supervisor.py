@@ -60,22 +60,25 @@ def after_end(quick_deaths: int, lived_s: float) -> tuple[int, float | None]:
 
 
 class Supervisor:
-    """Owns running parts. `notify` is called with a sentence for a person, `changed` after every start of a part;
-    both may be called from another thread."""
+    """Owns running parts. `notify` is called with a sentence for a person, `changed` after every start of a part,
+    `why` for what may have ended a part (the beginning of a sentence); all may be called from another thread."""
 
     def __init__(
         self,
         *,
         notify: Callable[[str], None] = lambda _sentence: None,
         changed: Callable[[], None] = lambda: None,
+        why: Callable[[], str] = lambda: "",
     ) -> None:
         self._notify = notify
         self._changed = changed
+        self._why = why
         self._groups: list[list[_Child]] = []
         self._requests: SimpleQueue[_Child | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closing = False
         self._failure: str | None = None
+        self._unwritten = False
         self._thread = threading.Thread(target=self._attend, name="stack", daemon=True)
         self._thread.start()
 
@@ -171,17 +174,15 @@ class Supervisor:
             child.quick_deaths, wait_s = after_end(child.quick_deaths, now - child.started_at)
             if wait_s is None:
                 child.given_up = True
-                self._failure = (
-                    f"{child.part.name} ended {child.quick_deaths} times within {QUICK_S:g} s of its start "
-                    f"and is not started again{_tail(child)}"
-                )
+                times = f"{child.quick_deaths} times within {QUICK_S:g} s of its start"
+                self._failure = f"{self._why()}{child.part.name} ended {times} and is not started again{_tail(child)}"
                 self._notify(self._failure)
                 return
             child.restart_at = now + wait_s
         if now >= child.restart_at:
             code = child.process.returncode if child.process else None
             self._spawn(child)
-            self._notify(f"{child.part.name} {_ended(code)} by itself and was started again")
+            self._notify(f"{self._why()}{child.part.name} {_ended(code)} by itself and was started again")
 
     def _spawn(self, child: _Child) -> None:
         """Start a child; only ever called by the attending thread."""
@@ -197,7 +198,14 @@ class Supervisor:
             except OSError as error:
                 child.error = error
         child.spawned.set()
-        self._changed()
+        try:
+            self._changed()
+        except OSError as error:  # what others are told is no reason to stop looking after the parts
+            if not self._unwritten:
+                self._notify(f"other commands cannot join: the local stack's record is not written ({error.strerror})")
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _children(self) -> list[_Child]:
         return [child for group in self._groups for child in group]

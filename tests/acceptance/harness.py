@@ -141,9 +141,9 @@ class House:
             found += (state, sent) == ("submitting", "1") and f"-{worker.pid}-" in str(owner)
         return found
 
-    def begin(self, *arguments: str | Path, **more: str) -> Command:
+    def begin(self, *arguments: str | Path, through: Sequence[str] = (), **more: str) -> Command:
         """Give a command and do not wait for it."""
-        return Command([str(argument) for argument in arguments], self.env(**more), self.folder)
+        return Command([str(argument) for argument in arguments], self.env(**more), self.folder, through=through)
 
     def retouch(self, *arguments: str | Path, **more: str) -> Said:
         """Give a command and return how it ended."""

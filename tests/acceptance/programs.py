@@ -190,12 +190,19 @@ must be small itself: as a child of pytest, every program would have taken what 
 
 
 class Command:
-    """`retouch …`, under way. With `measured`, what it takes of memory is known at its end."""
+    """`retouch …`, under way. With `measured`, what it takes of memory is known at its end; `through` is a program
+    that starts it in some other way."""
 
     def __init__(
-        self, arguments: Sequence[str], env: Mapping[str, str], folder: Path, *, measured: bool = False
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        *,
+        measured: bool = False,
+        through: Sequence[str] = (),
     ) -> None:
-        argv = [sys.executable, "-P", "-m", "producers.cli", *arguments]
+        argv = [*through, sys.executable, "-P", "-m", "producers.cli", *arguments]
         self._memory = None
         if measured:
             handle, name = tempfile.mkstemp(prefix="memory-")

@@ -21,16 +21,12 @@ from producers.doctor.bucket_part import look_at_bucket
 from producers.doctor.examine import examine
 from producers.doctor.findings import Finding, Verdict
 from producers.doctor.redis_part import look_at_redis
-from producers.stack.binaries import find_weed
-from producers.stack.identity import Secrets
-from producers.stack.ports import choose_ports
-from producers.stack.storage import BUCKET, REGION, storage_part, storage_url
+from producers.stack.storage import BUCKET
 from simulator.options import Options
 from simulator.threaded import running
-from tests.servers import RunningRedis, RunningS3, Server, redis_server
+from tests.servers import RunningRedis, RunningS3, redis_server, seaweed
 
 GOOD, REVOKED = "a-good-key-123", "a-revoked-key-456"
-READER = ("READERREADERREADER", "reader-secret-reader-secret")
 
 
 @pytest.fixture
@@ -42,25 +38,9 @@ def own_redis(tmp_path: Path) -> Iterator[RunningRedis]:
 @pytest.fixture(scope="module")
 def readable_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Yield what `open_bucket` takes for a user who may list and read, and nothing else."""
-    tmp = tmp_path_factory.mktemp("reader")
-    port = choose_ports({"storage": 5})["storage"]
-    server = Server(storage_part(tmp, weed=find_weed(), port=port, secrets=Secrets.new()))
-    config = server.part.folder / "s3.json"
-    said = json.loads(config.read_text())
-    credentials = [{"accessKey": READER[0], "secretKey": READER[1]}]
-    reader = {"name": "reader", "credentials": credentials, "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"]}
-    config.write_text(json.dumps({"identities": [*said["identities"], reader]}))
-    server.start()
-    try:
-        yield {
-            "bucket": BUCKET,
-            "endpoint_url": storage_url(port),
-            "access_key_id": READER[0],
-            "secret_access_key": READER[1],
-            "region": REGION,
-        }
-    finally:
-        server.stop()
+    with seaweed(tmp_path_factory.mktemp("reader"), reader=True) as running_s3:
+        names = ("bucket", "endpoint_url", "access_key_id", "secret_access_key", "region")
+        yield {name: getattr(running_s3, name) for name in names}
 
 
 @pytest.fixture(scope="module")

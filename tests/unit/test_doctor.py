@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import read_settings
+from producers.doctor import machine
 from producers.doctor.findings import Verdict
 from producers.doctor.machine import ROOMS, judged_packages, look_at_local_stack, look_at_packages
 from producers.doctor.redis_part import Facts, judged
@@ -92,6 +93,19 @@ def test_a_port_that_another_program_has_taken_is_named(tmp_path: Path) -> None:
     weak = [finding for finding in found if finding.verdict != Verdict.OK]
     assert [(finding.part, finding.verdict) for finding in weak] == [("ports", Verdict.WARNING)]
     assert str(port) in weak[0].sentence
+
+
+@pytest.mark.parametrize(("room", "verdict"), [(5_000_000, Verdict.BROKEN), (500_000_000, Verdict.WARNING)])
+def test_a_disk_with_little_room_is_told_before_it_is_full(
+    room: int, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "room_for", lambda _: room)
+
+    found = look_at_local_stack(read_settings(data_dir=tmp_path / "data"), {"redis"})
+
+    (little,) = (finding for finding in found if finding.verdict != Verdict.OK)
+    assert (little.part, little.verdict) == ("folder", verdict)
+    assert "Make room" in little.remedy
 
 
 def test_a_data_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
