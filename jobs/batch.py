@@ -17,6 +17,8 @@ from jobs.outcome import usd
 from jobs.reasons import REASONS
 
 ROWS_PER_CHUNK = 256
+UNCHANGED_PER_CHUNK = 1_000
+"""Nobody waits for rows that the plan has settled, so they come in larger chunks."""
 STAGED_ROWS_PER_CHUNK = 32
 """Local pictures are staged in smaller chunks, so that the first of them can be fed soon."""
 
@@ -78,6 +80,10 @@ class Batch:
     """Invalid rows that were left out with --skip-invalid."""
     idle: int = 0
     """Lines beside the plan for rows that no job is made of (`IdleRow`); results have them too."""
+    unchanged: int = 0
+    """Rows that the plan itself has settled: they are in `rows`, but in no group, and never become jobs."""
+    gone: int = 0
+    """Outputs of earlier batches of the name that the plan found to lie at their keys no more."""
     manifest: str = ""
     table: Table = field(default_factory=Table)
     round: int = 1
@@ -153,6 +159,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
     Counts add up to `rows` always: rows not yet fed count as `queued`.
     """
     counts = {str(state): int(progress.counts.get(state, 0)) for state in State}
+    counts["unchanged"] += batch.unchanged
     counts["queued"] += max(batch.rows - sum(counts.values()), 0)
     return {
         "batch": batch.id,

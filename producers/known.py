@@ -14,21 +14,28 @@ import hashlib
 import itertools
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
 from jobs.errors import Refused
-from jobs.known.evidence import asked, listed, of_bytes, of_object, of_url, passed
+from jobs.events import Unchanged
+from jobs.job import Job, Result
+from jobs.known.evidence import asked, listed, of_object, of_url, passed
 from jobs.known.line import Known
 from jobs.known.state import NameState, place
+from jobs.outcome import outcome
 from jobs.pictures import PictureError, extension, inspect
 from jobs.row import Row
+from jobs.states import apply
 from producers.folders import Folders
 from producers.remembered import Looks, Remembered, remembered
 from producers.staging import path_of, read_unchanged
@@ -43,8 +50,12 @@ ROWS_PER_PAGE = 10
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE known (place INTEGER PRIMARY KEY, line TEXT);
+CREATE TABLE known (place INTEGER PRIMARY KEY, uri TEXT, etag TEXT, bytes INTEGER, line TEXT);
 CREATE TABLE objects (uri TEXT PRIMARY KEY, etag TEXT, bytes INTEGER, listed INTEGER DEFAULT 0) WITHOUT ROWID;
+"""
+_GONE = """
+SELECT line FROM known JOIN objects ON objects.uri = known.uri
+WHERE objects.listed AND (objects.etag IS NOT known.etag OR objects.bytes IS NOT known.bytes)
 """
 
 
@@ -60,13 +71,33 @@ class Standing(StrEnum):
     UNCHANGED = "unchanged"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A row that is proved to be unchanged. Its local pictures are named as they were staged."""
+
+    row: Row
+    known: Known
+    result: Result
+
+    def outcome(self, batch: str, at: float) -> dict[str, Any]:
+        """Return the outcome that a worker would have come to."""
+        job = Job(order=self.row.order(batch), queued_at=at)
+        event = Unchanged(result=self.result, fingerprint=self.known.fingerprint, how="kept", inputs=self.known.inputs)
+        return outcome(apply(job, event, at))
+
+
 class KnownRows:
-    """The rows of one name as they are known; made by `known_rows`, of no use after its `with`. One thread."""
+    """The rows of one name as they are known; made by `known_rows`, of no use after its `with`. One thread.
+
+    Raises:
+        StorageError: from any method, where the bucket is away.
+    """
 
     def __init__(
         self,
+        name: str,
         database: sqlite3.Connection,
-        memory: Remembered,
+        pictures: Callable[[], Remembered],
         *,
         bucket: Bucket,
         layout: Layout,
@@ -74,35 +105,40 @@ class KnownRows:
         fresh: bool,
     ) -> None:
         self._database = database
-        self._memory = memory
+        self._pictures = pictures
         self._bucket = bucket
         self._layout = layout
         self._origin = origin
         self._fresh = fresh
         self._hashed = 0
+        self._unread = name
 
     def standing(self, row: Row) -> Standing:
         """Return what a row is beside what is known of it."""
         return self._found(row)[0]
 
-    def unchanged(self, row: Row) -> Known | None:
-        """Return what is known of a row that is proved to be unchanged; None for any other."""
-        standing, known = self._found(row)
-        return known if standing is Standing.UNCHANGED else None
+    def settled(self, row: Row) -> Settled | None:
+        """Return what settles a row that is proved to be unchanged; None for any other."""
+        return self._found(row)[1]
 
     def gone(self) -> Iterator[Known]:
         """Yield what was published once and lies at its key no more, as far as it was listed."""
-        for (line,) in self._database.execute("SELECT line FROM known"):
-            known = Known.from_line(line)
-            if known.result is not None and known.proves and self._published(known) is Standing.CHANGED:
-                yield known
+        self._read()
+        for (line,) in self._database.execute(_GONE):
+            yield Known.from_line(line)
 
-    def load(self, name: str) -> None:
-        """Read the state of a name, and list what it speaks of.
+    def _read(self) -> None:
+        """Read the state, when it is first asked for: a manifest may turn out to be none."""
+        if not self._unread:
+            return
+        name, self._unread = self._unread, ""
+        try:
+            self._load(name)
+        except sqlite3.Error as error:  # a full disk, most likely: what was not noted is left to the workers
+            log.warning("not all that is known could be noted", name=name, why=str(error))
 
-        Raises:
-            StorageError: the bucket is away.
-        """
+    def _load(self, name: str) -> None:
+        """Note the lines of a state, and list what they speak of."""
         lines = NameState(name, self._bucket, self._layout).lines()
         folders, rows = Folders(), 0
         while some := list(itertools.islice(lines, _AT_ONCE)):
@@ -111,8 +147,7 @@ class KnownRows:
             folders.add(uris, rows)
             with self._database:
                 self._database.executemany(
-                    "INSERT OR REPLACE INTO known VALUES (?, ?)",
-                    [(place(known.output), known.as_line()) for known in some],
+                    "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", [self._entry(known) for known in some]
                 )
                 self._database.executemany("INSERT OR IGNORE INTO objects (uri) VALUES (?)", [(uri,) for uri in uris])
         if not self._fresh:
@@ -146,31 +181,40 @@ class KnownRows:
                 [(head.etag, head.bytes, f"s3://{bucket}/{head.key}") for head in heads],
             )
 
+    def _entry(self, known: Known) -> tuple[int, str | None, str | None, int | None, str]:
+        result = known.result if known.proves else None
+        at = (self._uri(result.key), result.etag, result.bytes) if result is not None else (None, None, None)
+        return place(known.output), *at, known.as_line()
+
     def _objects_of(self, known: Known) -> Iterator[str]:
         if known.result is not None:
             yield self._uri(known.result.key)
         yield from filter(None, map(listed, known.inputs))
 
-    def _found(self, row: Row) -> tuple[Standing, Known | None]:
+    def _found(self, row: Row) -> tuple[Standing, Settled | None]:
+        self._read()
         found = self._database.execute("SELECT line FROM known WHERE place = ?", (place(row.output),)).fetchone()
         known = Known.from_line(found[0]) if found is not None else None
         if known is None or known.output != row.output:
             return Standing.NEW, None
         if self._fresh or known.result is None or known.asked != asked(self._origin, row.request):
-            return Standing.CHANGED, known
+            return Standing.CHANGED, None
         if not known.proves:
-            return Standing.UNPROVED, known
-        standing = self._published(known)
+            return Standing.UNPROVED, None
+        standing = self._published(known.result)
+        inputs = []
         for uri, evidence in zip(row.request.inputs, known.inputs, strict=True):
-            if standing is Standing.UNCHANGED:
-                standing = self._input(row, uri, evidence)
-        return standing, known
+            if standing is not Standing.UNCHANGED:
+                return standing, None
+            standing, staged = self._input(row, uri, evidence)
+            inputs.append(staged)
+        if standing is not Standing.UNCHANGED:
+            return standing, None
+        asks = replace(row.request, inputs=tuple(inputs))
+        return standing, Settled(row=replace(row, request=asks), known=known, result=known.result)
 
-    def _published(self, known: Known) -> Standing:
+    def _published(self, result: Result) -> Standing:
         """Return whether a result lies where it was published."""
-        result = known.result
-        if result is None:
-            return Standing.CHANGED
         there = self._database.execute(
             "SELECT etag, bytes, listed FROM objects WHERE uri = ?", (self._uri(result.key),)
         ).fetchone()
@@ -178,23 +222,25 @@ class KnownRows:
             return Standing.UNPROVED
         return Standing.UNCHANGED if there[:2] == (result.etag, result.bytes) else Standing.CHANGED
 
-    def _input(self, row: Row, uri: str, evidence: str) -> Standing:
-        """Return whether an input still has this evidence."""
+    def _input(self, row: Row, uri: str, evidence: str) -> tuple[Standing, str]:
+        """Return whether an input still has this evidence, and where it lies: a local picture was staged once."""
         if passed(row.request, uri):
             now = of_url(uri)
         elif uri.startswith("file://"):
-            now = of_bytes(self._sha256(row, uri))
+            key = self._staged(row, uri)
+            uri = self._uri(key) if key else uri
+            now = of_object(uri, "", self._layout, self._bucket.name)
         elif uri == listed(evidence):
             etag, seen = self._database.execute("SELECT etag, listed FROM objects WHERE uri = ?", (uri,)).fetchone()
             if etag is None and not seen:
-                return Standing.UNPROVED
+                return Standing.UNPROVED, uri
             now = of_object(uri, etag or "", self._layout, self._bucket.name)
         else:
             now = of_object(uri, "", self._layout, self._bucket.name)
-        return Standing.UNCHANGED if now == evidence else Standing.CHANGED
+        return Standing.UNCHANGED if now == evidence else Standing.CHANGED, uri
 
-    def _sha256(self, row: Row, uri: str) -> str:
-        """Return the sha256 of a local picture, empty where it is not as the plan saw it.
+    def _staged(self, row: Row, uri: str) -> str:
+        """Return the key under which a local picture is staged, empty where it is not as the plan saw it.
 
         It is read only where nothing remembers it; staging would have to read it too.
         """
@@ -205,21 +251,22 @@ class KnownRows:
             return ""
         if (looks.bytes, looks.mtime) != seen:
             return ""
-        sha256 = self._layout.staged_sha256(self._memory.key_of(path, looks))
-        if sha256:
-            return sha256
+        memory = self._pictures()
+        key = memory.key_of(path, looks)
+        if self._layout.staged_sha256(key):
+            return key
         data, read = read_unchanged(path, (uri, *seen))
         if read is None:
             return ""
-        sha256 = hashlib.sha256(data).hexdigest()
         try:
-            self._memory.note(path, read, self._layout.staged(sha256, extension(inspect(data).format)))
+            key = self._layout.staged(hashlib.sha256(data).hexdigest(), extension(inspect(data).format))
         except PictureError:
             return ""
+        memory.note(path, read, key)
         self._hashed += 1
         if self._hashed % _AT_ONCE == 0:
-            self._memory.save()
-        return sha256
+            memory.save()
+        return key
 
     def _uri(self, key: str) -> str:
         return self._layout.uri(self._bucket.name, key)
@@ -238,20 +285,18 @@ def known_rows(
         origin: the name under which results are filed: another API's rows are not the same.
         memory: the folder in which local pictures are remembered.
         fresh: every row is to be bought anew, so none is unchanged.
-
-    Raises:
-        StorageError: the bucket is away.
     """
     with (
         tempfile.TemporaryDirectory(prefix="retouch-") as scratch,
-        remembered(memory) as pictures,
+        ExitStack() as stack,
         closing(sqlite3.connect(Path(scratch) / "known.sqlite3")) as database,
     ):
         database.executescript(_TABLES)
         database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        found = KnownRows(database, pictures, bucket=bucket, layout=layout, origin=origin, fresh=fresh)
-        try:
-            found.load(name)
-        except sqlite3.Error as error:  # a full disk, most likely: what was not noted is left to the workers
-            log.warning("not all that is known could be noted", name=name, why=str(error))
-        yield found
+
+        @cache
+        def pictures() -> Remembered:
+            """Open the memory when the first local picture is met: it makes a folder."""
+            return stack.enter_context(remembered(memory))
+
+        yield KnownRows(name, database, pictures, bucket=bucket, layout=layout, origin=origin, fresh=fresh)

@@ -35,8 +35,9 @@ _PROGRESS_ROWS = 1_000
 class Plan:
     """What would run, and what is wrong. Money in micro-dollars.
 
-    `rows` are the accepted ones, `groups` counts them by limit group; `invalid` rows have `problems`, of which the
-    first are here and all are in `errors_csv` (None where there are none).
+    `rows` are the accepted ones; of these, `unchanged` were settled and cost nothing, and `groups` counts the others by
+    limit group. `invalid` rows have `problems`, of which the first are here and all are in `errors_csv` (None where
+    there are none).
     """
 
     manifest: str
@@ -44,6 +45,7 @@ class Plan:
     table: Table
     understood: str
     rows: int
+    unchanged: int
     groups: Mapping[str, int]
     invalid: int
     problems: tuple[RowProblem, ...]
@@ -53,7 +55,7 @@ class Plan:
     errors_csv: Path | None
     estimate: Estimate
     local: bool
-    """Some inputs lie on this machine and must be staged."""
+    """Some inputs of rows to be edited lie on this machine and must be staged."""
     ceiling: int
     """What the batch may cost: --max-cost, else the most that the estimate allows."""
 
@@ -66,6 +68,7 @@ def make_plan(
     errors_csv: Path,
     sink: Callable[[Row], object] | None = None,
     aside: Callable[[IdleRow], object] = lambda _: None,
+    settle: Callable[[Row], bool] = lambda _: False,
     on_progress: Callable[[int], None] | None = None,
     objects: Objects | None = None,
 ) -> Plan:
@@ -76,8 +79,9 @@ def make_plan(
         options: the batch-wide values.
         catalogue: the models, their limits and prices.
         errors_csv: where to write the problems; written only if there are any.
-        sink: gets each accepted row, in order.
+        sink: gets each accepted row that is not settled, in order.
         aside: gets each row that is none: blank, without a picture, or with something wrong; in order as well.
+        settle: gets each accepted row first; True if it is unchanged and taken care of.
         on_progress: told the number of rows read so far, now and then.
         objects: lists what lies under (bucket, prefix); needed where the manifest is a prefix.
 
@@ -85,7 +89,7 @@ def make_plan(
         ManifestError: the manifest as a whole cannot be used; nothing was written then.
     """
     try:
-        return _make_plan(path, options, catalogue, errors_csv, sink, aside, on_progress, objects)
+        return _make_plan(path, options, catalogue, errors_csv, sink, aside, settle, on_progress, objects)
     except ManifestError as error:
         error.file = error.file or s3_place(path) or path.name
         raise
@@ -98,6 +102,7 @@ def _make_plan(
     errors_csv: Path,
     sink: Callable[[Row], object] | None,
     aside: Callable[[IdleRow], object],
+    settle: Callable[[Row], bool],
     on_progress: Callable[[int], None] | None,
     objects: Objects | None,
 ) -> Plan:
@@ -120,7 +125,7 @@ def _make_plan(
     )
     tally = Tally(catalogue)
     first: list[RowProblem] = []
-    accepted = invalid = count = unmatched = 0
+    accepted = invalid = count = unchanged = unmatched = 0
     local = False
     with ErrorsFile(errors_csv) as errors:
         for raw in manifest.rows():
@@ -130,10 +135,13 @@ def _make_plan(
             found = [raw.problem] if isinstance(raw, BrokenRow) else checker.check(raw)
             if isinstance(found, Row):
                 accepted += 1
-                local = local or bool(found.sizes)
-                tally.add(found)
-                if sink is not None:
-                    sink(found)
+                if settle(found):
+                    unchanged += 1
+                else:
+                    local = local or bool(found.sizes)
+                    tally.add(found)
+                    if sink is not None:
+                        sink(found)
             else:
                 invalid += 1
                 count += len(found)
@@ -162,6 +170,7 @@ def _make_plan(
         table=replace(table, data_columns=data_columns),
         understood=manifest.understood(len(used)),
         rows=accepted,
+        unchanged=unchanged,
         groups=tally.groups,
         invalid=invalid,
         problems=tuple(first),

@@ -20,6 +20,7 @@ from typing import Any
 from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.bucket.rows import FIRST, first_round, rows_of
 from jobs.errors import NotFound, PreconditionFailed, Refused, RetouchError, StorageError
 from jobs.job import MADE_IT, State
 from jobs.ledger.port import Ledger
@@ -27,14 +28,12 @@ from jobs.models import Catalogue
 from jobs.pictures import PictureError, inspect
 from jobs.reasons import REASONS
 from jobs.report.build import OUTCOMES, SUMMARY
-from jobs.report.joining import in_order
 from jobs.row import Row
 from producers.messages import Hints
 from producers.price import Estimate, Tally, row_price
 from producers.staging import path_of
 from producers.submit import PlanWriter
 
-FIRST = "first.json"
 CLOSING_S = 10.0
 """A batch that has just ended leaves Redis within moments of its report."""
 _LOOK_S = 0.2
@@ -162,7 +161,7 @@ def planned_round(
     Raises:
         StorageError: the first plan cannot be read, or the new one not written.
     """
-    first = _first(agreed, bucket, layout)
+    first = first_round(agreed, bucket, layout)
     number = _take_number(agreed, first, bucket, layout)
     writer = PlanWriter(bucket, layout, agreed.id, round_=number)
     try:
@@ -204,6 +203,7 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         ceiling=planned.ceiling,
         allowance=estimate.allowance,
         skipped=0,
+        unchanged=0,
     )
     if ledger.batch(batch.id) is not None:
         raise _taken(batch.id)
@@ -213,32 +213,6 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         raise _taken(batch.id)
     hints.feed(batch.id, batch.groups)
     return batch
-
-
-def rows_of(first: Batch, bucket: Bucket, layout: Layout) -> Iterator[Row]:
-    """Yield every row of a batch's first round in order, as it was staged where it was."""
-
-    def of(group: str, rows: int) -> Iterator[Row]:
-        for chunk in range(-(-rows // first.chunk_rows)):
-            # Not splitlines(): a cell may hold one of the line ends that only Python knows.
-            for line in _chunk(first, group, chunk, bucket, layout).split("\n"):
-                if line:
-                    yield Row.from_line(line)
-
-    return in_order(of(group, rows) for group, rows in first.groups.items())
-
-
-def _chunk(first: Batch, group: str, chunk: int, bucket: Bucket, layout: Layout) -> str:
-    if first.local:
-        with suppress(NotFound):  # the batch ended before it was staged so far
-            return bucket.get(layout.staged_plan(first.id, 1, group, chunk)).decode()
-    return bucket.get(layout.plan(first.id, 1, group, chunk)).decode()
-
-
-def _first(agreed: Batch, bucket: Bucket, layout: Layout) -> Batch:
-    if agreed.round == 1:
-        return agreed
-    return Batch.from_json(bucket.get(layout.before_round(agreed.id, agreed.round, FIRST)).decode())
 
 
 def _take_number(agreed: Batch, first: Batch, bucket: Bucket, layout: Layout) -> int:

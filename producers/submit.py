@@ -7,24 +7,29 @@ plan that was refused or broken off are removed again.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import threading
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from jobs.batch import ROWS_PER_CHUNK, STAGED_ROWS_PER_CHUNK, Batch
+from jobs.batch import ROWS_PER_CHUNK, STAGED_ROWS_PER_CHUNK, UNCHANGED_PER_CHUNK, Batch
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import StorageError
+from jobs.known.line import Known
 from jobs.ledger.port import Ledger
 from jobs.row import IdleRow, Row
+from producers.known import KnownRows, Settled
 from producers.messages import Hints
+from producers.plan import Plan
 
 PLANNED_MARK = "planned.json"
 """The object beside `batch.json` that says that the batch waits for a yes and was never opened."""
@@ -50,7 +55,7 @@ class PlanWriter:
     """Takes accepted rows and writes them as chunks; as a context manager it cleans up what was not kept.
 
     The size of the chunks is settled when the first one is full or the first local picture is seen, whichever
-    comes first; `close` has to be called before `groups`, `chunk_rows`, `local` and `idle` are final.
+    comes first; `close` has to be called before `groups`, `chunk_rows` and `local` are final.
 
     Raises:
         StorageError: from any method, when a chunk could not be written.
@@ -64,10 +69,12 @@ class PlanWriter:
         self.chunk_rows = 0
         self._bucket = bucket
         self._layout = layout
-        self.idle = 0
         self._waiting: dict[str, list[str]] = {}
         self._written: dict[str, int] = {}
-        self._aside: list[str] = []
+        self._idle = self._beside(layout.idle, ROWS_PER_CHUNK)
+        self._unchanged = self._beside(layout.unchanged, UNCHANGED_PER_CHUNK)
+        self._settled = self._beside(layout.settled, UNCHANGED_PER_CHUNK)
+        self._gone = self._beside(layout.gone, UNCHANGED_PER_CHUNK)
         self._pool = ThreadPoolExecutor(UPLOADS, thread_name_prefix="plan")
         self._room = threading.Semaphore(_WAITING)
         self._uploads: list[Future[None]] = []
@@ -96,10 +103,32 @@ class PlanWriter:
 
     def set_aside(self, row: IdleRow) -> None:
         """Take one row that no job is made of."""
-        self._aside.append(row.as_line())
-        self.idle += 1
-        if len(self._aside) >= ROWS_PER_CHUNK:
-            self._start_aside()
+        self._idle.add(row.as_line())
+
+    def settle(self, settled: Settled, at: float) -> None:
+        """Take one row that is unchanged as of `at` (epoch seconds), with its outcome: it never becomes a job."""
+        self._unchanged.add(settled.row.as_line())
+        self._settled.add(json.dumps(settled.outcome(self.batch, at), separators=(",", ":")))
+
+    def miss(self, known: Known, at: float) -> None:
+        """Take what lies at its output key no more as of `at` (epoch seconds)."""
+        if known.result is not None:
+            self._gone.add(json.dumps([known.output, known.result.etag, at]))
+
+    @property
+    def idle(self) -> int:
+        """How many lines there are for rows that no job is made of."""
+        return self._idle.lines
+
+    @property
+    def unchanged(self) -> int:
+        """How many rows are settled."""
+        return self._unchanged.lines
+
+    @property
+    def gone(self) -> int:
+        """How many outputs lie at their keys no more."""
+        return self._gone.lines
 
     def close(self) -> None:
         """Write what is left and wait until every chunk lies in the bucket."""
@@ -108,8 +137,8 @@ class PlanWriter:
             if lines:
                 self._start(group, lines)
         self._waiting.clear()
-        if self._aside:
-            self._start_aside()
+        for beside in (self._idle, self._unchanged, self._settled, self._gone):
+            beside.close()
         for upload in self._uploads:
             upload.result()
         self._uploads.clear()
@@ -135,10 +164,8 @@ class PlanWriter:
         self._written[group] = chunk + 1
         self._begin(self._layout.plan(self.batch, self.round, group, chunk), lines)
 
-    def _start_aside(self) -> None:
-        chunk = (self.idle - 1) // ROWS_PER_CHUNK
-        self._begin(self._layout.idle(self.batch, chunk), self._aside)
-        self._aside = []
+    def _beside(self, key: Callable[[str, int], str], size: int) -> _Chunks:
+        return _Chunks(size, lambda chunk, lines: self._begin(key(self.batch, chunk), lines))
 
     def _begin(self, key: str, lines: list[str]) -> None:
         self._room.acquire()
@@ -163,6 +190,100 @@ class PlanWriter:
                 pool.submit(_forget, self._bucket, key)
 
 
+class _Chunks:
+    """Lines that lie beside the plan, in chunks of one size."""
+
+    def __init__(self, size: int, begin: Callable[[int, list[str]], None]) -> None:
+        self.lines = 0
+        self._size = size
+        self._begin = begin
+        self._waiting: list[str] = []
+
+    def add(self, line: str) -> None:
+        self._waiting.append(line)
+        self.lines += 1
+        if len(self._waiting) >= self._size:
+            self.close()
+
+    def close(self) -> None:
+        if self._waiting:
+            self._begin((self.lines - 1) // self._size, self._waiting)
+            self._waiting = []
+
+
+def settling(known: KnownRows, writer: PlanWriter, at: float) -> Callable[[Row], bool]:
+    """Return what settles a row and says so, if it is unchanged as of `at` (epoch seconds)."""
+
+    def settle(row: Row) -> bool:
+        settled = known.settled(row)
+        if settled is not None:
+            writer.settle(settled, at)
+        return settled is not None
+
+    return settle
+
+
+def agreed(
+    writer: PlanWriter,
+    made: Plan,
+    *,
+    at: float,
+    origin: str,
+    simulated: bool,
+    manifest: str,
+    overwrite: bool,
+    fresh: bool,
+) -> Batch:
+    """Return the batch that a plan becomes when its price is accepted; `writer` was closed.
+
+    Args:
+        writer: has the plan's rows.
+        made: the plan.
+        at: now, in epoch seconds by the ledger's clock.
+        origin: the name under which results are filed.
+        simulated: nothing is bought.
+        manifest: where it came from, as `batch.json` shows it.
+        overwrite: whatever lies at an output key may be replaced.
+        fresh: every row is bought anew.
+    """
+    return Batch(
+        id=writer.batch,
+        name=made.name,
+        created_at=at,
+        rows=writer.groups.total() + writer.unchanged,
+        groups=dict(writer.groups),
+        chunk_rows=writer.chunk_rows,
+        local=writer.local,
+        origin=origin,
+        simulated=simulated,
+        expected=made.estimate.expected,
+        at_most=made.estimate.at_most,
+        ceiling=made.ceiling,
+        allowance=made.estimate.allowance,
+        overwrite=overwrite,
+        fresh=fresh,
+        skipped=made.invalid,
+        idle=writer.idle,
+        unchanged=writer.unchanged,
+        gone=writer.gone,
+        manifest=manifest,
+        table=made.table,
+    )
+
+
+def begin(batch: Batch, ledger: Ledger, hints: Hints) -> None:
+    """Open a batch in the ledger, if it is not known there, and say that it can be worked on.
+
+    Raises:
+        LedgerError: the ledger could not be reached; it may have taken the batch all the same.
+    """
+    ledger.open_batch(batch)
+    if batch.groups:
+        hints.feed(batch.id, batch.groups)
+    else:  # every row is settled: what is left is the report
+        hints.finish(batch.id)
+
+
 def open_batch(batch: Batch, plan: PlanWriter, *, bucket: Bucket, layout: Layout, ledger: Ledger, hints: Hints) -> None:
     """Open a batch whose plan lies in the bucket: the user has said yes to its price.
 
@@ -175,8 +296,7 @@ def open_batch(batch: Batch, plan: PlanWriter, *, bucket: Bucket, layout: Layout
     data = batch.as_json().encode("utf-8", _SURROGATES)
     bucket.put(layout.batch(batch.id, "batch.json"), data, content_type="application/json")
     plan.keep()
-    ledger.open_batch(batch)
-    hints.feed(batch.id, batch.groups)
+    begin(batch, ledger, hints)
 
 
 def _forget(bucket: Bucket, key: str) -> None:

@@ -39,7 +39,7 @@ def wants(batch: Batch, progress: Progress, group: str) -> bool:
     """Whether this batch has rows of `group` that can be fed now."""
     if progress.state is not BatchState.OPEN or progress.waiting >= WAITING_LIMIT:
         return False
-    return progress.cursors.get(group, 0) < min(progress.staged.get(group, 0), batch.groups[group])
+    return progress.cursors.get(group, 0) < min(progress.staged.get(group, 0), batch.groups.get(group, 0))
 
 
 def feed(batch_id: str, group: str, desk: Desk) -> None:

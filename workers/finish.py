@@ -17,16 +17,17 @@ from typing import Any
 
 import structlog
 
-from jobs.batch import ROWS_PER_CHUNK, Batch, BatchState, Progress, document
-from jobs.errors import LedgerError, NotFound, StorageError, Unavailable
+from jobs.batch import Batch, BatchState, Progress, document
+from jobs.bucket.rows import first_round, gone_of, idle_rows_of, rows_of
+from jobs.errors import LedgerError, StorageError, Unavailable
 from jobs.job import State
 from jobs.known.line import learnt
 from jobs.known.state import Changes, NameState
 from jobs.pictures import PictureError, thumbnail
 from jobs.report.build import OUTCOMES, SUMMARY, build_report
-from jobs.report.joining import Joined, in_order
+from jobs.report.joining import Joined
 from jobs.report.tables import failed_name
-from jobs.row import IdleRow, Row
+from jobs.row import Row
 from workers.desk import Desk
 from workers.flush import flush
 
@@ -83,13 +84,15 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
     state = NameState(batch.name, desk.bucket, desk.layout)
     with TemporaryDirectory(prefix="retouch-report-") as name, Changes(Path(name), _lines(state, first)) as changes:
         folder = Path(name)
+        for output, etag, seen_at in gone_of(first, desk.bucket, desk.layout):
+            changes.gone(output, etag, seen_at)
         report = build_report(
             batch,
             told,
-            _rows(first, progress, desk) if batch.round == 1 else _rows_of_all_rounds(first, desk),
+            rows_of(first, desk.bucket, desk.layout),
             _outcomes(batch, late, folder, desk),
             folder,
-            idle=_idle(first, desk),
+            idle=idle_rows_of(first, desk.bucket, desk.layout),
             pictures=lambda row, outcome: _thumbnails(row, outcome, desk),
             at=at,
             each=lambda one: _learn(one, batch.origin, changes),
@@ -140,51 +143,13 @@ def _with_earlier_rounds(batch: Batch, told: dict[str, Any], desk: Desk) -> Batc
     """Return the batch as first agreed, and make `told` the document of all its rounds together."""
     if batch.round == 1:
         return batch
-    read = desk.bucket.get
-    first = Batch.from_json(read(desk.layout.before_round(batch.id, batch.round, "first.json")).decode("utf-8"))
-    before = json.loads(read(desk.layout.before_round(batch.id, batch.round, SUMMARY)))
+    first = first_round(batch, desk.bucket, desk.layout)
+    before = json.loads(desk.bucket.get(desk.layout.before_round(batch.id, batch.round, SUMMARY)))
     told |= {"rows": first.rows, "skipped": first.skipped, "created_at": first.created_at}
     for name in ("expected_usd", "at_most_usd", "ceiling_usd", "doubt_exposure_usd"):
         told[name] = round(told[name] + before[name], 6)
     told["doubts"] += before["doubts"]
     return first
-
-
-def _rows(batch: Batch, progress: Progress, desk: Desk) -> Iterator[Row]:
-    return in_order(_rows_of(batch, progress, group, desk) for group in batch.groups)
-
-
-def _rows_of(batch: Batch, progress: Progress, group: str, desk: Desk) -> Iterator[Row]:
-    """Yield a group's rows. Where local inputs were never staged, the plan itself says what they were."""
-    for chunk in range(-(-batch.groups[group] // batch.chunk_rows)):
-        staged = batch.local and chunk * batch.chunk_rows < progress.staged.get(group, 0)
-        make = desk.layout.staged_plan if staged else desk.layout.plan
-        text = desk.bucket.get(make(batch.id, batch.round, group, chunk)).decode("utf-8")
-        for line in text.split("\n"):
-            if line:
-                yield Row.from_line(line)
-
-
-def _rows_of_all_rounds(first: Batch, desk: Desk) -> Iterator[Row]:
-    """Yield the rows of the first round: a later one has some of them again. How far it was staged is forgotten."""
-
-    def of(group: str) -> Iterator[Row]:
-        for chunk in range(-(-first.groups[group] // first.chunk_rows)):
-            try:
-                make = desk.layout.staged_plan if first.local else desk.layout.plan
-                text = desk.bucket.get(make(first.id, 1, group, chunk)).decode("utf-8")
-            except NotFound:
-                text = desk.bucket.get(desk.layout.plan(first.id, 1, group, chunk)).decode("utf-8")
-            yield from (Row.from_line(line) for line in text.split("\n") if line)
-
-    return in_order(of(group) for group in first.groups)
-
-
-def _idle(first: Batch, desk: Desk) -> Iterator[IdleRow]:
-    """Yield the rows of the manifest that no job was made of."""
-    for chunk in range(-(-first.idle // ROWS_PER_CHUNK)):
-        text = desk.bucket.get(desk.layout.idle(first.id, chunk)).decode("utf-8")
-        yield from (IdleRow.from_line(line) for line in text.split("\n") if line)
 
 
 def _outcomes(batch: Batch, late: Sequence[str], folder: Path, desk: Desk) -> Iterator[Mapping[str, Any]]:

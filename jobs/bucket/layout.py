@@ -59,6 +59,18 @@ class Layout:
         """Return the key of a chunk of the manifest's rows that are no jobs."""
         return self.batch(batch, f"idle/{chunk:06d}.jsonl")
 
+    def unchanged(self, batch: str, chunk: int) -> str:
+        """Return the key of a chunk of the rows that the plan itself has settled."""
+        return self.batch(batch, f"unchanged/{chunk:06d}.jsonl")
+
+    def gone(self, batch: str, chunk: int) -> str:
+        """Return the key of a chunk of the outputs that the plan found to lie at their keys no more."""
+        return self.batch(batch, f"gone/{chunk:06d}.jsonl")
+
+    def settled(self, batch: str, chunk: int) -> str:
+        """Return the key of a part of the outcomes that the plan itself has written."""
+        return self.batch(batch, f"outcomes/plan-{chunk:06d}.jsonl")
+
     def before_round(self, batch: str, round_: int, name: str) -> str:
         """Return the key of what was known before a later round began: `first.json` (the batch as first agreed) and
         `summary.json` (what had come of it)."""

@@ -24,6 +24,7 @@ from typing import Self
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import NotFound, PreconditionFailed, Refused, StorageError
+from jobs.job import Result
 from jobs.known.line import Known
 
 VERSION = 1
@@ -206,19 +207,25 @@ class NameState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change to a state: a line that was learnt, or (without one) that `etag` lies at its output no more."""
+    """One change to a state: a line that was learnt, or (without one) that `etag` lay at its output no more `at` (epoch
+    seconds).
+    """
 
     output: str
     known: Known | None = None
     etag: str = ""
+    at: float = 0.0
 
     def apply(self, lines: dict[str, Known]) -> None:
         """Carry it out on the lines of a shard."""
         before = lines.get(self.output)
         if self.known is not None:
             lines[self.output] = self.known.over(before)
-        elif before is not None and before.result is not None and before.result.etag == self.etag:
+        elif before is not None and before.result is not None and self._is_that(before, before.result):
             del lines[self.output]
+
+    def _is_that(self, before: Known, result: Result) -> bool:
+        return result.etag == self.etag and before.at < self.at
 
 
 class Changes:
@@ -247,9 +254,9 @@ class Changes:
         self.lines += 1
         self._put(known.output, f"+{known.as_line()}")
 
-    def gone(self, output: str, etag: str) -> None:
-        """Take that what was published with this ETag lies at its key no more."""
-        self._put(output, f"-{json.dumps([output, etag])}")
+    def gone(self, output: str, etag: str, at: float) -> None:
+        """Take that what was published with this ETag before `at` lay at its key no more by then."""
+        self._put(output, f"-{json.dumps([output, etag, at])}")
 
     def of(self, shard: int, bits: int) -> list[Change]:
         """Return the changes of one of 2^bits shards, in the order in which they came."""
@@ -287,8 +294,8 @@ def _change(line: str) -> Change:
     if line.startswith("+"):
         known = Known.from_line(line[1:])
         return Change(output=known.output, known=known)
-    output, etag = json.loads(line[1:])
-    return Change(output=output, etag=etag)
+    output, etag, at = json.loads(line[1:])
+    return Change(output=output, etag=etag, at=at)
 
 
 def _index_file(generation: int) -> str:

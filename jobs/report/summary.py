@@ -79,7 +79,8 @@ class Summary:
         if state not in MADE_IT:
             self.reasons.setdefault(outcome["reason"] or state, _Group()).add(outcome, micros)
         self._add_doubts(outcome)
-        if state != State.CANCELLED:
+        settled_by_plan = state == State.UNCHANGED and outcome["at"]["queued"] == outcome["at"]["ended"]
+        if state != State.CANCELLED and not settled_by_plan:
             self._add_times(outcome["at"])
 
     def _add_doubts(self, outcome: Mapping[str, Any]) -> None:
@@ -109,8 +110,8 @@ def summary(document: Mapping[str, Any], totals: Summary, *, files: Sequence[str
     """Return `summary.json`: the batch document (`jobs.batch.document`) with what `totals` knows.
 
     Costs are in dollars, times in epoch seconds, durations in seconds. `images_per_minute` is over the whole time
-    from the first submission to the last end, pauses included and cancelled rows left out; it is None where there
-    is nothing to measure.
+    from the first submission to the last end, pauses included, cancelled rows and those that the plan has settled left
+    out; it is None where there is nothing to measure.
     `doubt.resubmitted_at_most` is a ceiling: an outcome counts its doubts, but not how each of them ended.
     """
     counts = {str(state): totals.states[state] for state in State}

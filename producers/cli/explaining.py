@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.batch import Batch, BatchState, Progress
+from jobs.bucket.rows import first_round, rows_of
 from jobs.errors import NotFound
 from jobs.outcome import LATE, outcome
 from jobs.reasons import REASONS
@@ -29,7 +30,8 @@ def explain(batch: o.BatchName, id_: RowId, json: o.Json = False, quiet: o.Quiet
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice) as house:
         agreed = house.view.agreed(batch)
-        row = next((row for row in rows_of(agreed, house) if row.id == id_), None)
+        first = first_round(agreed, house.bucket, house.layout)
+        row = next((row for row in rows_of(first, house.bucket, house.layout) if row.id == id_), None)
         if row is None:
             left_out = f" {counted(agreed.skipped, 'row')} of the manifest were left out." * bool(agreed.skipped)
             raise Stop(
@@ -79,18 +81,6 @@ def before_it_ran(batch: Batch, row: Row, progress: Progress | None) -> str:
     if staged < batch.groups.get(row.limit_group, 0) and row.local:
         return "It has not run: its local picture, or one before it, is not uploaded yet."
     return "It has not run yet: it waits behind the rows before it."
-
-
-def rows_of(batch: Batch, house: House) -> Iterator[Row]:
-    """Yield the rows of a batch's plan.
-
-    Raises:
-        StorageError: the bucket is away.
-    """
-    for group, rows in batch.groups.items():
-        for chunk in range(-(-rows // batch.chunk_rows)):
-            text = house.bucket.get(house.layout.plan(batch.id, 1, group, chunk)).decode("utf-8")
-            yield from (Row.from_line(line) for line in text.split("\n") if line)
 
 
 def _outcome(batch: Batch, row: Row, house: House) -> Document | None:

@@ -7,7 +7,7 @@ starts nothing at all.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from jobs.ledger.port import Ledger
 from jobs.models import Catalogue
 from producers.cli.drain import drain
 from producers.cli.voice import Stop, Voice, debugging
+from producers.known import KnownRows, known_rows
 from producers.messages import Hints, Sender
 from producers.stack.local import LocalStack, Wanted, running_record, what_is_wanted
 from producers.view import View
@@ -60,6 +61,17 @@ class House:
     def runs_here(self) -> bool:
         """Whether the workers end with this command."""
         return self.stack is not None and self.stack.owner
+
+    def known(self, name: str, *, fresh: bool = False) -> AbstractContextManager[KnownRows]:
+        """Open what is known of a name's rows; with `fresh` none is taken for unchanged."""
+        return known_rows(
+            name,
+            bucket=self.bucket,
+            layout=self.layout,
+            origin=self.origin,
+            memory=self.settings.data_dir,
+            fresh=fresh,
+        )
 
     def broken(self) -> bool:
         """Whether a part of the local stack has been given up."""

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.parts import bucket_of, catalogue_of
+from config.parts import bucket_of, catalogue_of, layout_of
 from config.settings import Settings
 from jobs.bucket.port import Head
+from jobs.errors import StorageError
 from jobs.models import Catalogue
 from jobs.outcome import usd
 from jobs.report.wording import counted, dollars, duration, shown
 from jobs.row import IdleRow, Row
 from producers.cli import options as o
 from producers.cli.asked import Asked, taking_asked
-from producers.cli.house import settings_of
+from producers.cli.house import SIMULATED_ORIGIN, looking_house, settings_of
 from producers.cli.voice import OK, USAGE, Stop, Voice
+from producers.known import KnownRows, known_rows
 from producers.manifest.listing import Objects, s3_place
 from producers.plan import Plan, make_plan
+from producers.stack.local import running_record
 from producers.stack.storage import BUCKET
+from producers.stack.wanted import what_is_wanted
 
 Progress = Callable[[int], None]
 
@@ -33,7 +37,8 @@ def plan(asked: Asked, json: o.Json = False, quiet: o.Quiet = False) -> int:
     """Check every row of MANIFEST and show what would run, with its price. Nothing is started or bought."""
     voice = Voice(json=json, quiet=quiet)
     settings = settings_of(voice)
-    made = planned(asked, settings, catalogue_of(settings), voice)
+    with _done_before(asked, settings, voice) as done:
+        made = planned(asked, settings, catalogue_of(settings), voice, settle=done)
     if made.invalid and not asked.skip_invalid:
         raise refused(made, document(made))
     if not voice.json:
@@ -50,6 +55,7 @@ def planned(
     *,
     sink: Callable[[Row], None] | None = None,
     aside: Callable[[IdleRow], None] = lambda _: None,
+    settle: Callable[[Row], bool] = lambda _: False,
 ) -> Plan:
     """Make the plan; bad rows are shown, and `errors.csv` is written beside the batch's results.
 
@@ -72,6 +78,7 @@ def planned(
             errors_csv=errors_csv,
             sink=sink,
             aside=aside,
+            settle=settle,
             on_progress=on_progress,
             objects=_listing(settings),
         )
@@ -100,10 +107,13 @@ def show(made: Plan, console: Console) -> None:
         table.add_row(Text(line.title), f"{line.rows:,}", dollars(usd(line.expected)), dollars(usd(line.at_most)))
     estimate = made.estimate
     table.add_section()
-    table.add_row("in all", f"{made.rows:,}", dollars(usd(estimate.expected)), dollars(usd(estimate.at_most)))
+    table.add_row("in all", f"{estimate.rows:,}", dollars(usd(estimate.expected)), dollars(usd(estimate.at_most)))
     console.print(Text(shown(made.understood)))
-    console.print(table)
-    console.print(f"Takes about {duration(estimate.seconds)} with every slot free. {_ceiling(made)}")
+    if made.unchanged:
+        console.print(f"{made.unchanged:,} of {counted(made.rows, 'row')} unchanged: done before, so not edited again.")
+    if estimate.rows:
+        console.print(table)
+        console.print(f"Takes about {duration(estimate.seconds)} with every slot free. {_ceiling(made)}")
     if made.invalid:
         left_out = f"{counted(made.invalid, 'row')} cannot be used and will be left out. {_where(made)}"
         console.print(Text(left_out))
@@ -132,6 +142,7 @@ def document(made: Plan) -> dict[str, Any]:
         "name": made.name,
         "understood": made.understood,
         "rows": made.rows,
+        "unchanged": made.unchanged,
         "invalid": made.invalid,
         "problems": [
             {"line": p.line, "column": p.column, "code": p.code, "message": p.message, "remedy": p.remedy}
@@ -156,6 +167,47 @@ def document(made: Plan) -> dict[str, Any]:
         "seconds": round(estimate.seconds, 1),
         "local": made.local,
     }
+
+
+@contextmanager
+def _done_before(asked: Asked, settings: Settings, voice: Voice) -> Iterator[Callable[[Row], bool]]:
+    """Yield what says whether a row is unchanged; no row is, where the records cannot be looked into.
+
+    A store of the local stack is joined where it runs; to look, none is started.
+    """
+    with ExitStack() as stack:
+        if settings.has_real_storage:
+            simulated = what_is_wanted(settings, simulate=asked.simulate, with_worker=False).simulator
+            bucket = bucket_of(settings)
+            stack.callback(bucket.close)
+            opened: AbstractContextManager[KnownRows] = known_rows(
+                asked.batch_name(),
+                bucket=bucket,
+                layout=layout_of(settings),
+                origin=SIMULATED_ORIGIN if simulated else settings.api.origin,
+                memory=settings.data_dir,
+                fresh=asked.fresh,
+            )
+        elif running_record(settings) is not None:
+            opened = stack.enter_context(looking_house(voice)).known(asked.batch_name(), fresh=asked.fresh)
+        else:
+            if settings.data_dir.is_dir():
+                voice.note("The local store does not run, so rows that are done already are in the price.")
+            yield lambda _: False
+            return
+        known = stack.enter_context(opened)
+        away = False
+
+        def done(row: Row) -> bool:
+            nonlocal away
+            try:
+                return not away and known.settled(row) is not None
+            except StorageError as error:
+                away = True
+                voice.note(f"Rows that are done already are in the price, because they cannot be told: {error}")
+                return False
+
+        yield done
 
 
 def _ceiling(made: Plan) -> str:

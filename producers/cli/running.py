@@ -29,7 +29,7 @@ from producers.follow import Following
 from producers.plan import Plan
 from producers.room import is_full
 from producers.staging import AHEAD, Staging, left
-from producers.submit import PlanWriter, batch_id, open_batch
+from producers.submit import PlanWriter, agreed, batch_id, open_batch, settling
 
 Document = dict[str, Any]
 
@@ -89,18 +89,41 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
     id_ = batch_id(asked.batch_name(), datetime.now(UTC))
     if house.simulated:
         voice.note(SIMULATED)
-    with PlanWriter(house.bucket, house.layout, id_) as writer:
-        made = planned(asked, house.settings, house.catalogue, voice, sink=writer.write, aside=writer.set_aside)
+    at = house.ledger.now()
+    with (
+        PlanWriter(house.bucket, house.layout, id_) as writer,
+        house.known(asked.batch_name(), fresh=asked.fresh) as known,
+    ):
+        made = planned(
+            asked,
+            house.settings,
+            house.catalogue,
+            voice,
+            sink=writer.write,
+            aside=writer.set_aside,
+            settle=settling(known, writer, at),
+        )
         if made.invalid and not asked.skip_invalid:
             raise refused(made, plan_document(made))
         if not voice.quiet:
             show(made, voice.err)  # stdout is for what comes of it: `submit` prints the id there, and only that
+        for gone in known.gone():
+            writer.miss(gone, at)
         writer.close()
-        if not yes and not voice.confirm(_question(made, house)):
+        if made.estimate.rows and not yes and not voice.confirm(_question(made, house)):
             voice.note("Nothing was started.")
             voice.document({**plan_document(made), "started": False})
             return None
-        batch = _agreed(id_, asked, made, writer, house)
+        batch = agreed(
+            writer,
+            made,
+            at=house.ledger.now(),
+            origin=house.origin,
+            simulated=house.simulated,
+            manifest=made.manifest,
+            overwrite=asked.overwrite,
+            fresh=asked.fresh,
+        )
         open_batch(batch, writer, bucket=house.bucket, layout=house.layout, ledger=house.ledger, hints=house.hints)
     return batch
 
@@ -233,35 +256,11 @@ def _follow(batch: Batch, house: House, voice: Voice, uploads: Uploads) -> Docum
         return Following(house.view, batch.id, screen, stop=stop, uploading=batch.local).run()
 
 
-def _agreed(id_: str, asked: Asked, made: Plan, writer: PlanWriter, house: House) -> Batch:
-    return Batch(
-        id=id_,
-        name=made.name,
-        created_at=house.ledger.now(),
-        rows=made.rows,
-        groups=dict(writer.groups),
-        chunk_rows=writer.chunk_rows,
-        local=writer.local,
-        origin=house.origin,
-        simulated=house.simulated,
-        expected=made.estimate.expected,
-        at_most=made.estimate.at_most,
-        ceiling=made.ceiling,
-        allowance=made.estimate.allowance,
-        overwrite=asked.overwrite,
-        fresh=asked.fresh,
-        skipped=made.invalid,
-        idle=writer.idle,
-        manifest=made.manifest,
-        table=made.table,
-    )
-
-
 def _question(made: Plan, house: House) -> str:
     most = dollars(usd(min(made.ceiling, made.estimate.at_most)))
     price = f"about {dollars(usd(made.estimate.expected))}, at most {most}"
     took = duration(made.estimate.seconds)
-    start = f"Start {counted(made.rows, 'edit')} for {price}, about {took}?"
+    start = f"Start {counted(made.estimate.rows, 'edit')} for {price}, about {took}?"
     return f"SIMULATED, nothing is bought. {start}" if house.simulated else start
 
 

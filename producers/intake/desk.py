@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from jobs.bucket.port import Bucket, Head
 from jobs.errors import LedgerError
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue
+from producers.known import KnownRows, known_rows
 from producers.messages import Hints
 
 LOCK_S = 15.0
@@ -40,6 +41,17 @@ class Desk:
     def objects(self, bucket: str, prefix: str) -> Iterator[Head]:
         """List what lies under a prefix of a bucket that may be read."""
         return self.bucket.keys(prefix, bucket=bucket)
+
+    def known(self, name: str, *, fresh: bool = False) -> AbstractContextManager[KnownRows]:
+        """Open what is known of a name's rows; with `fresh` none is taken for unchanged."""
+        return known_rows(
+            name,
+            bucket=self.bucket,
+            layout=self.layout,
+            origin=self.origin,
+            memory=self.settings.data_dir,
+            fresh=fresh,
+        )
 
     def now(self) -> datetime:
         """Return the ledger's time, which every machine shares."""

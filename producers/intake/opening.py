@@ -19,9 +19,10 @@ from jobs.errors import NotFound
 from jobs.row import IdleRow, Row
 from producers.intake.desk import Desk, Lost
 from producers.manifest.options import PlanOptions
+from producers.manifest.output import batch_name
 from producers.plan import Plan, make_plan
 from producers.staging import Staging
-from producers.submit import PLANNED_MARK, PlanWriter
+from producers.submit import PLANNED_MARK, PlanWriter, agreed, begin, settling
 
 ERRORS = "errors.csv"
 FAILED_OFTEN = "failed_often"
@@ -78,8 +79,15 @@ def write_plan(
         StorageError: the bucket is away; nothing stays.
     """
 
+    is_wanted = True
+
+    def settle(row: Row) -> bool:
+        nonlocal is_wanted
+        is_wanted = wanted(row)  # asked once of every row: it takes note of them
+        return settled(row)
+
     def take(row: Row) -> None:
-        if wanted(row):
+        if is_wanted:
             writer.write(row)
         else:
             left_out.append((row.expected, row.at_most))
@@ -87,11 +95,14 @@ def write_plan(
             writer.set_aside(IdleRow(record=record, cells=row.cells, number=number, reason=FAILED_OFTEN))
 
     left_out: list[tuple[int, int]] = []
+    at = desk.ledger.now()
 
     with (
         tempfile.TemporaryDirectory(prefix="retouch-") as scratch,
         PlanWriter(desk.bucket, desk.layout, asked.batch) as writer,
+        desk.known(batch_name(asked.path, asked.options.name), fresh=asked.fresh) as known,
     ):
+        settled = settling(known, writer, at)
         try:
             made = make_plan(
                 asked.path,
@@ -100,8 +111,11 @@ def write_plan(
                 errors_csv=Path(scratch) / ERRORS,
                 sink=take,
                 aside=writer.set_aside,
+                settle=settle,
                 objects=desk.objects,
             )
+            for gone in known.gone():
+                writer.miss(gone, at)
             writer.close()
             still_ours()
         except Lost:
@@ -112,7 +126,17 @@ def write_plan(
         why = refuse(made)
         if why:
             return made, None, why
-        batch = _without(_agreed(asked, made, writer, desk), left_out)
+        batch = agreed(
+            writer,
+            made,
+            at=desk.ledger.now(),
+            origin=desk.origin,
+            simulated=desk.simulated,
+            manifest=asked.source,
+            overwrite=asked.overwrite,
+            fresh=asked.fresh,
+        )
+        batch = _without(batch, left_out)
         _put(desk, batch.id, PLANNED_MARK, json.dumps({"batch": batch.id}))
         _put(desk, batch.id, "batch.json", batch.as_json())
         writer.keep()
@@ -128,8 +152,7 @@ def open_planned(batch: Batch, desk: Desk) -> None:
     """
     if not waits(desk, batch.id):
         return
-    desk.ledger.open_batch(batch)
-    desk.hints.feed(batch.id, batch.groups)
+    begin(batch, desk.ledger, desk.hints)
     desk.bucket.delete(desk.layout.batch(batch.id, PLANNED_MARK))
 
 
@@ -149,29 +172,6 @@ def stage(batch: Batch, desk: Desk, stop: Event) -> None:
         memory=desk.settings.data_dir,
     )
     staging.run(stop)
-
-
-def _agreed(asked: Asked, made: Plan, writer: PlanWriter, desk: Desk) -> Batch:
-    batch = Batch(
-        id=asked.batch,
-        name=made.name,
-        created_at=desk.ledger.now(),
-        rows=writer.groups.total(),
-        groups=dict(writer.groups),
-        chunk_rows=writer.chunk_rows,
-        local=writer.local,
-        origin=desk.origin,
-        simulated=desk.simulated,
-        expected=made.estimate.expected,
-        at_most=made.estimate.at_most,
-        ceiling=made.ceiling,
-        allowance=made.estimate.allowance,
-        skipped=made.invalid,
-        idle=writer.idle,
-        manifest=asked.source,
-        table=made.table,
-    )
-    return replace(batch, overwrite=asked.overwrite, fresh=asked.fresh)
 
 
 def _without(batch: Batch, left_out: Sequence[tuple[int, int]]) -> Batch:

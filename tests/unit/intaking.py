@@ -34,6 +34,7 @@ class Hints:
 
     def __init__(self) -> None:
         self.fed: list[str] = []
+        self.finished: list[str] = []
 
     def feed(self, batch: str, groups: Iterable[str]) -> None:
         """Note it."""
@@ -43,7 +44,8 @@ class Hints:
         """Nobody looks."""
 
     def finish(self, batch: str) -> None:
-        """Nobody finishes."""
+        """Note it."""
+        self.finished.append(batch)
 
 
 def desk(folder: Path, clock: Clock, *, bucket: FakeBucket | None = None, **settings: Any) -> Desk:

@@ -116,12 +116,11 @@ def test_what_was_published_is_known_of_an_unchanged_row(house: House) -> None:
     house.ended(make_row(1))
 
     with house.known() as found:
-        known = found.unchanged(make_row(1))
-        assert found.unchanged(make_row(2)) is None
+        settled = found.settled(make_row(1))
+        assert found.settled(make_row(2)) is None
 
-    assert known is not None
-    assert known.result is not None
-    assert (known.result.key, known.fingerprint) == ("autumn/r1.png", "f")
+    assert settled is not None
+    assert (settled.result.key, settled.known.fingerprint) == ("autumn/r1.png", "f")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +212,8 @@ def test_with_fresh_no_row_is_unchanged_and_nothing_is_listed(house: House) -> N
     house.ended(make_row(1))
 
     assert house.standings(make_row(1), make_row(2), fresh=True) == [CHANGED, NEW]
-    with house.known(fresh=True):
+    with house.known(fresh=True) as found:
+        found.standing(make_row(1))
         assert [key for method, key in house.bucket.calls if method == "keys"] == [LAYOUT.name("autumn", "index-")]
 
 

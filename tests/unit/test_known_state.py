@@ -90,16 +90,17 @@ def test_the_report_of_an_old_batch_that_is_written_again_takes_nothing_back(tmp
 
 def test_an_output_that_is_gone_is_forgotten_unless_it_was_published_again(tmp_path: Path) -> None:
     bucket = FakeBucket()
-    write(bucket, [known(1), known(2), known(3)], tmp_path)
+    write(bucket, [known(1), known(2), known(3), known(4)], tmp_path)
 
     with Changes(tmp_path, 3) as changes:
         for number in (1, 2):
-            changes.gone(known(number).output, "e1")
+            changes.gone(known(number).output, "e1", at=1.5)
         changes.add(known(2, at=2.0, etag="e2"))
-        changes.gone(known(3).output, "an etag that it no longer has")
+        changes.gone(known(3).output, "an etag that it no longer has", at=1.5)
+        changes.gone(known(4).output, "e1", at=0.5)
         state_in(bucket).write(changes)
 
-    assert lines_in(bucket) == [known(2, at=2.0, etag="e2"), known(3)]
+    assert lines_in(bucket) == [known(2, at=2.0, etag="e2"), known(3), known(4)]
 
 
 def test_two_batches_that_end_at_once_are_both_remembered(tmp_path: Path) -> None:

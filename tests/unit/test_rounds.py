@@ -13,10 +13,11 @@ from PIL import Image
 from config.catalogue import shipped_catalogue
 from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
+from jobs.bucket.rows import rows_of
 from jobs.ledger.memory import MemoryLedger
 from jobs.request import Request
 from jobs.row import Row
-from producers.rounds import NoRound, Round, Wish, begin, choose, ended, planned_round, rows_of
+from producers.rounds import NoRound, Round, Wish, begin, choose, ended, planned_round
 from producers.submit import PlanWriter
 from tests.fakes import Conditional, FakeBucket
 
