@@ -108,6 +108,7 @@ def _accepted(batch: Batch, *, runs: bool) -> Receipt:
         "state": "open" if runs else "planned",
         "batch": batch.id,
         "rows": batch.rows,
+        "unchanged": batch.unchanged,
         "expected_usd": usd(batch.expected),
         "at_most_usd": usd(batch.at_most),
     }
