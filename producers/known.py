@@ -211,7 +211,7 @@ class KnownRows:
         if standing is not Standing.UNCHANGED:
             return standing, None
         asks = replace(row.request, inputs=tuple(inputs))
-        return standing, Settled(row=replace(row, request=asks), known=known, result=known.result)
+        return standing, Settled(row=row._replace(request=asks), known=known, result=known.result)
 
     def _published(self, result: Result) -> Standing:
         """Return whether a result lies where it was published."""

@@ -54,7 +54,8 @@ class Known:
             ValueError, KeyError, TypeError: it did not write this.
         """
         data = {name: value for name, value in json.loads(line).items() if name in _FIELDS}
-        result = Result(**data["result"]) if data["result"] is not None else None
+        told = data["result"]
+        result = Result(**{name: told[name] for name in _RESULT if name in told}) if told is not None else None
         return cls(**{**data, "inputs": tuple(data["inputs"]), "result": result})
 
 

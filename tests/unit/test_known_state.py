@@ -235,7 +235,7 @@ def test_shards_double_so_that_each_stays_small(rows: int, bits: int) -> None:
 
 
 def test_lines_of_a_later_release_are_read_for_what_is_understood() -> None:
-    line = known(1).as_line().replace('"id"', '"colour":"red","id"')
+    line = known(1).as_line().replace('"id"', '"colour":"red","id"').replace('"key"', '"colour":"red","key"')
 
     assert Known.from_line(line) == known(1)
 
