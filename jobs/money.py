@@ -16,6 +16,9 @@ UNPROVED = 10
 """While no cost of a model is known in a batch, its edits may cost so many times their reserve: only as many begin at
 once as the ceiling carries then."""
 
+NO_CEILING = 10**18
+"""More than any sum."""
+
 PROOF_EDITS = 20
 """So many settled edits are compared with what they were expected to cost."""
 

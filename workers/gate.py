@@ -76,7 +76,7 @@ class Gate:
                 if not self._wait(generation, until):
                     return GivenBack(wait=random.uniform(0.5, 1.5), why="no slot")
             elif answer.closed is Closed.MONEY_OPEN and time.monotonic() < until:
-                self._stopping.wait(MONEY_LOOK_S)
+                self._wait(generation, min(until, time.monotonic() + MONEY_LOOK_S))
             elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S and time.monotonic() < until:
                 self._stopping.wait(answer.wait_s)
             elif answer.closed is Closed.KEY_CAP and (other := self._another_key({*spent, begun.key_id})):

@@ -37,6 +37,11 @@ class KeyRing:
             self._turn += 1
             return free[self._turn % len(free)]
 
+    def another(self, besides: Collection[str]) -> str | None:
+        """Return the id of a key that may submit and is none of `besides`."""
+        key = self.next(besides=besides)
+        return key.id if key else None
+
     def park(self, key_id: str) -> bool:
         """Do not submit with this key for a while; return whether another one is left."""
         with self._lock:

@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Collection
 
 import structlog
 from celery import Celery
@@ -144,11 +143,6 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
     trusted = settings.api.trusted_hosts
     keys = KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now)
     days = days_of(settings)
-
-    def another_key(besides: Collection[str]) -> str | None:
-        key = keys.next(besides=besides)
-        return key.id if key else None
-
     return Desk(
         owner=owner,
         catalogue=catalogue,
@@ -166,7 +160,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
         ),
         keys=keys,
         inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=MAX_BYTES), settings.s3.input_buckets),
-        gate=Gate(ledger, stopping, days, another_key),
+        gate=Gate(ledger, stopping, days, keys.another),
         intents=Intents(bucket, layout, on=settings.submit.intents_in_bucket),
         epoch=EpochGuard(ledger, bucket, layout, place_of(settings)),
         keeper=LeaseKeeper(ledger, owner),

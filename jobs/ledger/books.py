@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job
 from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
-from jobs.money import PROOF_EDITS, Sums, over_estimate
+from jobs.money import NO_CEILING, PROOF_EDITS, Admitted, Caps, Sums, TooDear, admit, over_estimate
 
 V = TypeVar("V")
 
@@ -167,6 +167,32 @@ def money_moved(change: Change, was: Hot) -> tuple[int, int, dict[str, int]]:
         "unproved": unproved - was.unproved,
     }
     return reserve, unproved, moved
+
+
+class DayBooks:
+    """What was spent and reserved on each day, in all and with each key."""
+
+    def __init__(self) -> None:
+        self._days: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def sums(self, day: str, key: str = "") -> Sums:
+        """Return a day's sums, or those of one key."""
+        return sums_of(self._days[day], f":{key}" if key else "")
+
+    def add(self, day: str, key: str, moved: Mapping[str, int]) -> None:
+        """Add what moved; what belongs to no day is in no book."""
+        for suffix in ("", f":{key}") if key else ("",):
+            self._days[day].update({name + suffix: by for name, by in moved.items() if day})
+
+    def admit(self, change: Change, books: Books, caps: Caps) -> Admitted | TooDear:
+        """Return whether an edit fits under the ceilings of batch, day and key, in the order of CEILINGS."""
+        ceilings = [
+            (books.ceiling, sums_of(books.sums)),
+            (NO_CEILING if caps.day is None else caps.day, self.sums(change.day)),
+            (NO_CEILING if caps.key_day is None else caps.key_day, self.sums(change.day, change.key)),
+        ]
+        paid, due = books.price_paid[change.model], books.price_due[change.model]
+        return admit(change.reserve, paid=paid, due=due, ceilings=ceilings)
 
 
 class Indexes:

@@ -6,8 +6,6 @@ What each method promises is written in `jobs.ledger.port`.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,56 +14,48 @@ from typing import Any
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import Books, Expiring, Hot, Indexes, Slots, money_moved, sums_of
+from jobs.ledger.books import Books, DayBooks, Expiring, Hot, Indexes, Slots, money_moved
 from jobs.ledger.change import (
+    CEILINGS,
     DOUBT_AGAIN_S,
     FILED_S,
     LEASE_S,
     PARTS_A_ROUND,
     RESEND_S,
-    SPOOL_S,
     TOLD_S,
     TOMBSTONE_S,
-    WORKER_S,
     Change,
     Closed,
     Index,
     Seat,
     holds_slot,
 )
-from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored, SpoolSeen, WorkerSeen
+from jobs.ledger.memory_presence import MemoryPresence
+from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
 from jobs.models import Catalogue
-from jobs.money import NO_CAPS, Admitted, Caps, Sums, admit
+from jobs.money import NO_CAPS, Caps, Sums, TooDear
 
 Gate = Callable[[Change, Hot, Books], Recorded | Change]
 """Says what is closed, or which change is carried out."""
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryPresence):
     """Keeps the contract of `jobs.ledger.port.Ledger` in the memory of one process."""
 
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
         self._catalogue = catalogue
-        self._clock = clock
-        self._lock = threading.Condition(threading.RLock())
-        self._frees = 0
         self._books: dict[str, Books] = {}
         self._hot: dict[str, Hot] = {}
         self._indexes = Indexes()
         self._slots = Slots()
         self._ended: Expiring[bool] = Expiring(clock)
         self._bought: dict[str, str] = {}
-        self._days: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._days = DayBooks()
         self._filed: Expiring[float] = Expiring(clock)
         self._told: Expiring[bool] = Expiring(clock)
         self._throttle: Expiring[bool] = Expiring(clock)
-        self._locks: Expiring[str] = Expiring(clock)
-        self._workers: Expiring[WorkerSeen] = Expiring(clock)
-        self._spools: Expiring[SpoolSeen] = Expiring(clock)
         self._epoch = self._trusted = Epoch()
-
-    def now(self) -> float:
-        return self._clock()
 
     # -- batches
 
@@ -291,34 +281,13 @@ class MemoryLedger:
             return Recorded(closed=Closed.JUST_FILED)
         if self._bought.get(change.fingerprint, change.job) != change.job:
             return Recorded(closed=Closed.BEING_BOUGHT)
-        fits = self._admit(caps, change, books)
-        if isinstance(fits, Recorded):
-            return fits
+        fits = self._days.admit(change, books, caps)
+        if isinstance(fits, TooDear):
+            closed = Closed.MONEY_OPEN if fits.waits else CEILINGS[fits.place]
+            return Recorded(closed=closed, needed=0 if fits.waits else fits.needed)
         if any(self._slots.used(group.name) >= group.size for group in self._catalogue.lineage(change.group)):
             return Recorded(closed=Closed.NO_SLOT)
         return replace(change, reserve=fits.reserve, unproved=fits.unproved)
-
-    def _admit(self, caps: Caps, change: Change, books: Books) -> Recorded | Admitted:
-        day = self._days[change.day]
-        ceilings = [
-            (Closed.CEILING, books.ceiling, sums_of(books.sums)),
-            (Closed.DAY_CAP, caps.day, sums_of(day)),
-            (Closed.KEY_CAP, caps.key_day, sums_of(day, f":{change.key}")),
-        ]
-        known = [(closed, ceiling, sums) for closed, ceiling, sums in ceilings if ceiling is not None]
-        fits = admit(
-            change.reserve,
-            paid=books.price_paid[change.model],
-            due=books.price_due[change.model],
-            ceilings=[(ceiling, sums) for _, ceiling, sums in known],
-        )
-        if isinstance(fits, Admitted):
-            return fits
-        return (
-            Recorded(closed=Closed.MONEY_OPEN)
-            if fits.waits
-            else Recorded(closed=known[fits.place][0], needed=fits.needed)
-        )
 
     def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:
         if books.sums["doubt_used"] + change.doubt_used > books.batch.allowance:
@@ -329,7 +298,7 @@ class MemoryLedger:
         self._move_slot(change)
         reserve, unproved, moved = money_moved(change, hot)
         books.count(change, moved)
-        self._add_to_day(change.day, change.key, moved)
+        self._days.add(change.day, change.key, moved)
         if change.fingerprint_to != "keep" and self._bought.get(change.fingerprint) == change.job:
             del self._bought[change.fingerprint]
             if change.fingerprint_to == "filed":
@@ -357,10 +326,6 @@ class MemoryLedger:
         if change.slot and change.fingerprint and not self._bought.get(change.fingerprint):
             self._bought[change.fingerprint] = change.job
 
-    def _tell_freed(self) -> None:
-        self._frees += 1
-        self._lock.notify_all()
-
     def mark_sent(self, job: Job) -> Job:
         with self._lock:
             hot = self._standing(replace(job, state=State.SUBMITTING), job.fence)
@@ -374,7 +339,7 @@ class MemoryLedger:
             books = self._books.get(batch)
             if not self._told.get(line):
                 self._told.put(line, True, TOLD_S)
-                self._add_to_day(day, key, {"settled": cost})
+                self._days.add(day, key, {"settled": cost})
                 if books is not None:
                     books.sums.update({"settled": cost, "duplicates": 1, "duplicates_cost": cost})
                     books.add_outcome(line, self.now())
@@ -382,13 +347,7 @@ class MemoryLedger:
 
     def money(self, day: str, key: str = "") -> Sums:
         with self._lock:
-            return sums_of(self._days[day], f":{key}" if key else "")
-
-    def _add_to_day(self, day: str, key: str, moved: Mapping[str, int]) -> None:
-        if day:
-            self._days[day].update(moved)
-            if key:
-                self._days[day].update({f"{name}:{key}": by for name, by in moved.items()})
+            return self._days.sums(day, key)
 
     def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
         with self._lock:
@@ -436,43 +395,6 @@ class MemoryLedger:
     def slots_used(self) -> Mapping[str, int]:
         with self._lock:
             return {group: self._slots.used(group) for group in self._catalogue.groups}
-
-    def lock(self, name: str, token: str, seconds: float) -> bool:
-        with self._lock:
-            if self._locks.get(name) not in (None, token):
-                return False
-            self._locks.put(name, token, seconds)
-            return True
-
-    def unlock(self, name: str, token: str) -> None:
-        with self._lock:
-            if self._locks.get(name) == token:
-                self._locks.drop(name)
-
-    def see_worker(self, worker: WorkerSeen) -> None:
-        with self._lock:
-            self._workers.put(worker.id, worker, WORKER_S)
-
-    def workers(self) -> Sequence[WorkerSeen]:
-        with self._lock:
-            return list(self._workers.values())
-
-    def see_spool(self, spool: SpoolSeen) -> None:
-        with self._lock:
-            self._spools.put(spool.id, spool, SPOOL_S)
-
-    def spools(self) -> Sequence[SpoolSeen]:
-        with self._lock:
-            return list(self._spools.values())
-
-    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
-        heard = self._frees
-        while not stopped():
-            with self._lock:
-                self._lock.wait(timeout=0.1)
-                news, heard = self._frees != heard, self._frees
-            if news:
-                freed()
 
 
 def _opened(batch: Batch) -> Books:

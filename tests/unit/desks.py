@@ -22,6 +22,7 @@ from jobs.bucket.layout import Layout
 from jobs.events import Accepted, Begun, Event, Ready
 from jobs.job import Job, Order, Receipt
 from jobs.ledger.memory import MemoryLedger
+from jobs.money import Days
 from jobs.request import Request
 from jobs.states import apply
 from tests.fakes import FakeBucket
@@ -250,10 +251,18 @@ def make_order(row: int, *, batch: str = "b", limit_group: str = "flux", **asked
         request=Request(**request),
         output=output,
         reserve=RESERVE,
+        expected=COST,
     )
 
 
-def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,), intents: bool = False) -> House:
+def make_house(
+    *,
+    slots: int = 4,
+    threads: int = 12,
+    keys: Sequence[Key] = (KEY,),
+    days: Days | None = None,
+    intents: bool = False,
+) -> House:
     """Return a house with nothing in it."""
     clock = Clock()
     stopping = Stopping(clock)
@@ -266,6 +275,7 @@ def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,
     def send(task: str, *args: str | int, paid: bool = False) -> None:
         sent.append((task, *args, True) if paid else (task, *args))
 
+    ring, days = KeyRing(keys, clock), days or Days()
     desk = Desk(
         owner="w1",
         catalogue=catalogue,
@@ -274,9 +284,9 @@ def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,
         layout=layout,
         results=Results(bucket, layout),
         api=api,
-        keys=KeyRing(keys, clock),
+        keys=ring,
         inputs=Inputs(bucket, layout, web, ["other"]),
-        gate=Gate(ledger, stopping),
+        gate=Gate(ledger, stopping, days, ring.another),
         intents=Intents(bucket, layout, on=intents),
         epoch=EpochGuard(ledger, bucket, layout, "here"),
         keeper=LeaseKeeper(ledger, "w1"),
@@ -284,6 +294,7 @@ def make_house(*, slots: int = 4, threads: int = 12, keys: Sequence[Key] = (KEY,
         send=send,
         doubt_wait_s=30.0,
         threads=threads,
+        days=days,
         away=Away(clock),
         stopping=stopping,
     )

@@ -6,19 +6,21 @@ import threading
 import time
 from dataclasses import replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from jobs.batch import BatchState
-from jobs.events import Begun, Cancelled, GivenBack, NotSubmitted
+from jobs.events import Accepted, Begun, Cancelled, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Recorded
-from jobs.money import NO_CAPS, Caps
-from tests.unit.desks import RESERVE, House, make_house
+from jobs.money import NO_CAPS, Caps, Days, Reached
+from tests.unit.desks import KEY, OTHER_KEY, RESERVE, START, House, make_house, receipt
 from workers import gate as gates
 from workers.gate import Gate
 
+DAY_S = 86_400
 BEGUN = Begun(fingerprint="f1", key_id="k")
 
 
@@ -201,9 +203,84 @@ def test_the_money_ceiling_pauses_the_batch_and_says_why() -> None:
 
     assert isinstance(event, GivenBack)
     assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "cap")
+    assert Reached.from_json(house.progress().about) == Reached(
+        which="ceiling", needed=RESERVE, day="2027-01-15", zone="UTC"
+    )
 
 
-def test_money_that_is_only_reserved_is_waited_for_without_a_pause() -> None:
+def test_a_days_cap_pauses_the_batch_and_says_which_day_and_whose() -> None:
+    house = make_house(days=Days(zone=ZoneInfo("Asia/Tokyo"), caps=Caps(day=RESERVE - 1)))
+    house.open()
+
+    event = entered(house)
+
+    assert isinstance(event, GivenBack)
+    assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "cap")
+    assert Reached.from_json(house.progress().about) == Reached(
+        which="day_cap", needed=RESERVE, limit=RESERVE - 1, day="2027-01-15", zone="Asia/Tokyo"
+    )
+
+
+def test_the_day_is_that_of_the_moment_at_which_the_money_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, taken = full()
+    real = house.ledger.begin
+    house.clock.advance(DAY_S - START % DAY_S - 1)
+
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+        answer = real(before, after, looked_at=looked_at, caps=caps)
+        if answer.closed is Closed.NO_SLOT:  # while the job waits for a slot, the clock strikes twelve
+            house.clock.advance(2)
+            house.moved(taken, NotSubmitted(wait=9.0))
+            house.desk.gate.freed()
+        return answer
+
+    monkeypatch.setattr(house.ledger, "begin", begin)
+    job = entered(house, "b.2")
+
+    assert isinstance(job, Job)
+    assert (taken.day, job.day) == ("2027-01-15", "2027-01-16")
+
+
+def test_a_simulated_batch_has_days_of_its_own() -> None:
+    house = make_house(days=Days(caps=Caps(day=RESERVE)))
+    house.open(rows=2)
+
+    simulated = entered(house, begun=replace(BEGUN, simulated=True))
+    real = entered(house, "b.2", replace(BEGUN, fingerprint="other"))
+
+    assert isinstance(simulated, Job)
+    assert isinstance(real, Job)
+    assert (simulated.day, real.day) == ("2027-01-15-simulated", "2027-01-15")
+
+
+def test_where_one_key_has_reached_its_cap_another_one_is_taken() -> None:
+    house = make_house(keys=(KEY, OTHER_KEY), days=Days(caps=Caps(key_day=RESERVE)))
+    house.open(rows=3)
+
+    first = entered(house, begun=replace(BEGUN, key_id=KEY.id))
+    house.moved(first, Accepted(receipt=receipt()))
+
+    second = entered(house, "b.2", replace(BEGUN, fingerprint="other", key_id=KEY.id))
+
+    assert (first.key_id, second.key_id) == (KEY.id, OTHER_KEY.id)
+    assert house.progress().state is BatchState.OPEN
+
+
+def test_where_every_key_has_reached_its_cap_the_batch_pauses() -> None:
+    house = make_house(keys=(KEY, OTHER_KEY), days=Days(caps=Caps(key_day=RESERVE - 1)))
+    house.open()
+
+    event = entered(house, begun=replace(BEGUN, key_id=KEY.id))
+
+    assert isinstance(event, GivenBack)
+    assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "cap")
+    assert Reached.from_json(house.progress().about).which == "key_cap"
+
+
+def test_money_that_is_only_reserved_is_waited_for_in_place_a_while_and_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates, "LONGEST_WAIT_S", 0.05)
     house, _ = full(ceiling=2 * RESERVE - 1)
 
     event = entered(house, "b.2")
@@ -211,6 +288,23 @@ def test_money_that_is_only_reserved_is_waited_for_without_a_pause() -> None:
     assert isinstance(event, GivenBack)
     assert 2.0 <= event.wait <= 5.0
     assert house.progress().state is BatchState.OPEN
+
+
+def test_money_that_is_settled_lets_the_next_edit_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open(rows=2, ceiling=3 * RESERVE)
+    first = entered(house, begun=replace(BEGUN, fingerprint="other"))
+    real = house.ledger.begin
+
+    def begin(before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+        answer = real(before, after, looked_at=looked_at, caps=caps)
+        if answer.closed is Closed.MONEY_OPEN:
+            house.moved(first, Accepted(receipt=receipt()))
+        return answer
+
+    monkeypatch.setattr(house.ledger, "begin", begin)
+
+    assert isinstance(entered(house, "b.2"), Job)
 
 
 def test_an_edit_that_somebody_is_buying_is_looked_at_again_later_and_later() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import REFUSED_STATUSES
+from jobs.job import NO_SUM
 from workers.api.protocol import (
     Accepted,
     KeyRefused,
@@ -61,12 +62,25 @@ def test_an_answer_without_a_polling_url_is_polled_where_it_was_submitted() -> N
     assert answer.receipt.polling_url == "https://api.bfl.ai/v1/get_result?id=t-1"
 
 
-@pytest.mark.parametrize("cost", [-1, True, "4", None, math.inf])
-def test_a_cost_that_is_no_cost_counts_as_not_reported(cost: object) -> None:
+NO_SUMS: list[object] = [-1, -0.001, True, "4", [], math.inf, -math.inf, math.nan]
+
+
+@pytest.mark.parametrize(
+    ("cost", "micros"),
+    [
+        (None, None),
+        (0, 0),
+        (4.5, 45_000),
+        *((cost, NO_SUM) for cost in NO_SUMS),
+        (1e8, 1_000_000_000_000),
+        (1e300, 1_000_000_000_000),
+    ],
+)
+def test_a_cost_is_a_sum_or_none_at_all_and_never_more_than_can_be_counted(cost: object, micros: int | None) -> None:
     answer = submitted(200, {"id": "t", "polling_url": "https://api.bfl.ai/x", "cost": cost})
 
     assert isinstance(answer, Accepted)
-    assert answer.receipt.cost is None
+    assert answer.receipt.cost == micros
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 415, 422])

@@ -9,7 +9,7 @@ import pytest
 from jobs import events as e
 from jobs.errors import IllegalTransition
 from jobs.events import Event
-from jobs.job import FINAL, MADE_IT, Job, Order, Receipt, Result, State
+from jobs.job import DOUBT, FINAL, MADE_IT, NO_SUM, Job, Order, Receipt, Result, State
 from jobs.request import Request
 from jobs.states import TABLE, apply, diagram
 
@@ -378,6 +378,79 @@ def test_a_result_that_is_polled_again_is_paid_once(cost: int | None) -> None:
 
     assert again.cost == (cost or RESERVE)
     assert again.renewed
+
+
+def test_each_charge_says_on_which_day_with_which_key_and_by_whose_word() -> None:
+    first = e.Begun(fingerprint="f", key_id="k1", day="2026-11-22")
+    second = e.Begun(fingerprint="f", key_id="k2", day="2026-11-23")
+
+    twice = after(job(), first, EVENTS[e.Accepted], EVENTS[e.AttemptFailed], second)
+    twice = after(twice, e.Accepted(receipt=receipt(None, "t2")), EVENTS[e.Ready])
+
+    assert [(c.attempt, c.day, c.key_id, c.cost, c.source) for c in twice.charges] == [
+        (1, "2026-11-22", "k1", COST, "receipt"),
+        (2, "2026-11-23", "k2", RESERVE, "reserve"),
+    ]
+    assert twice.cost_source == "reserve"
+
+
+def test_a_cost_that_is_no_sum_counts_as_the_estimate_and_is_flagged() -> None:
+    asked = replace(submitting(), order=replace(ORDER, expected=COST))
+
+    running = after(asked, e.Accepted(receipt=receipt(NO_SUM)))
+    ready = after(asked, e.Accepted(receipt=receipt(None)), e.Ready(url="u", deadline=AT, cost=NO_SUM))
+
+    for job_ in (running, ready):
+        assert (job_.cost, job_.cost_source, job_.flags) == (COST, "estimate", (e.NOT_BELIEVED,))
+
+
+@pytest.mark.parametrize(("times", "flags"), [(10, ()), (11, (e.NOT_BELIEVED,))])
+def test_a_cost_of_over_ten_times_the_estimate_is_counted_in_full_and_flagged(
+    times: int, flags: tuple[str, ...]
+) -> None:
+    asked = replace(submitting(), order=replace(ORDER, expected=COST))
+
+    running = after(asked, e.Accepted(receipt=receipt(times * COST)))
+
+    assert (running.cost, running.cost_source, running.flags) == (times * COST, "receipt", flags)
+
+
+def test_a_cost_that_was_not_believed_stays_flagged_over_every_later_attempt() -> None:
+    flagged = after(submitting(), e.Accepted(receipt=receipt(99 * COST)), EVENTS[e.AttemptFailed], EVENTS[e.Begun])
+
+    stored = after(flagged, e.Accepted(receipt=receipt(98 * COST, "t2")), EVENTS[e.Ready], EVENTS[e.Stored])
+
+    assert stored.flags.count(e.NOT_BELIEVED) == 1
+
+
+def test_a_last_body_whose_cost_is_no_sum_does_not_take_the_receipts_word_away() -> None:
+    moderated = after(submitting(), EVENTS[e.Accepted], e.Moderated(code="m", detail="", cost=NO_SUM))
+
+    assert (moderated.cost, moderated.cost_source) == (COST, "receipt")
+
+
+def test_a_doubt_that_is_asked_again_may_have_cost_its_reserve() -> None:
+    again = after(submitting(), EVENTS[e.Doubted], EVENTS[e.Resubmitted])
+
+    assert again.cost == 0
+    assert [(c.attempt, c.source, c.maybe) for c in again.charges] == [(1, DOUBT, RESERVE)]
+
+
+def test_a_doubt_that_was_proved_uncharged_has_cost_nothing() -> None:
+    assert after(submitting(), EVENTS[e.Doubted], e.Resubmitted(proved=True)).charges == ()
+
+
+def test_a_doubt_whose_answer_came_after_all_is_a_charge_and_no_doubt_any_more() -> None:
+    answered = after(submitting(), EVENTS[e.Doubted], EVENTS[e.Resubmitted], EVENTS[e.Accepted])
+
+    assert [(c.cost, c.source, c.maybe) for c in answered.charges] == [(COST, "receipt", 0)]
+
+
+@pytest.mark.parametrize("event", [e.Cancelled(), e.Failed(code="in_doubt", detail="")])
+def test_a_doubt_that_is_given_up_may_have_cost_its_reserve(event: Event) -> None:
+    given_up = after(submitting(), EVENTS[e.Doubted], event)
+
+    assert [(c.cost, c.source, c.maybe) for c in given_up.charges] == [(0, DOUBT, RESERVE)]
 
 
 def test_a_new_attempt_may_have_its_url_expire_again() -> None:

@@ -11,10 +11,12 @@ from jobs.batch import BatchState
 from jobs.errors import LedgerError
 from jobs.events import Accepted, Doubted, GivenBack, Held, NotSubmitted
 from jobs.job import Job, State
+from jobs.money import Caps, Days, Reached
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
-from tests.unit.desks import COST, House, make_house, receipt
+from tests.unit.desks import COST, KEY, OTHER_KEY, RESERVE, House, make_house, receipt
 from workers.away import LASTING_S
 from workers.edit import edit
+from workers.keys import KeyRing
 from workers.tick import FLUSH_AGE_S, Tick, after_lapse, take_over
 
 LAPSE_S = 26.0
@@ -233,6 +235,73 @@ def test_a_paused_batch_is_not_fed() -> None:
     house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
 
     assert ticked(house) == set()
+
+
+# -- a day's cap
+
+
+def capped(caps: Caps, *, which: str = "day_cap") -> House:
+    """Return a house whose batch a day's cap holds; one edit has been paid on this day."""
+    house = make_house(days=Days(caps=caps))
+    house.open(rows=2)
+    house.running("b.1")
+    reached = Reached(which=which, needed=RESERVE, limit=1, day="2027-01-15", zone="UTC")
+    paused = house.ledger.set_state("b", BatchState.PAUSED, "cap", only_from=[BatchState.OPEN], about=reached.as_json())
+    assert paused
+    return house
+
+
+FULL = COST + RESERVE - 1
+"""A cap that leaves no room for a second edit."""
+
+
+@pytest.mark.parametrize(("caps", "which"), [(Caps(day=FULL), "day_cap"), (Caps(key_day=FULL), "key_cap")])
+def test_a_batch_that_a_days_cap_holds_goes_on_by_itself_with_the_next_day(caps: Caps, which: str) -> None:
+    house = capped(caps, which=which)
+
+    ticked(house)
+    on_the_same_day = house.progress().state
+    house.clock.advance(86_400)
+    ticked(house)
+
+    assert on_the_same_day is BatchState.PAUSED
+    assert (house.progress().state, house.progress().about) == (BatchState.OPEN, {})
+
+
+@pytest.mark.parametrize("caps", [Caps(), Caps(day=FULL + 1)])
+def test_a_batch_that_a_days_cap_holds_goes_on_when_the_cap_was_raised_or_taken_away(caps: Caps) -> None:
+    house = capped(caps)
+
+    ticked(house)
+
+    assert house.progress().state is BatchState.OPEN
+
+
+def test_one_key_with_room_is_enough_to_go_on() -> None:
+    house = capped(Caps(key_day=FULL), which="key_cap")
+    house.desk.keys = KeyRing((KEY, OTHER_KEY), house.clock)
+
+    ticked(house)
+
+    assert house.progress().state is BatchState.OPEN
+
+
+def test_a_batch_at_its_own_ceiling_waits_for_a_person() -> None:
+    house = capped(Caps(), which="ceiling")
+    house.clock.advance(86_400)
+
+    ticked(house)
+
+    assert house.progress().state is BatchState.PAUSED
+
+
+def test_a_batch_that_somebody_paused_meanwhile_stays_paused() -> None:
+    house = capped(Caps())
+    house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.PAUSED])
+
+    ticked(house)
+
+    assert house.progress().reason == "operator"
 
 
 def ended(house: House, rows: int = 2) -> None:

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from jobs.job import Receipt
+from jobs.job import NO_SUM, Receipt
 from jobs.models import MICROS_PER_CREDIT, Model
 from jobs.request import Request
 
@@ -31,6 +31,9 @@ LONGEST_WAIT_S = 300.0
 
 _PASSING = frozenset({408, 409})
 """Refusals that a setting may add, and that say nothing about the request."""
+
+MOST_CREDITS = 1e8
+"""More than any ceiling: a cost beyond counts as this ($1,000,000), so that sums stay exact."""
 
 _KEY_FORMAT = "Invalid API key format"
 
@@ -292,9 +295,11 @@ def _receipt(data: object, base_url: str) -> Receipt | None:
 
 
 def _micros(credits_: object) -> int | None:
-    """Credits to micro-dollars. A cost that is no cost (negative, not a number) counts as not reported."""
+    """Credits to micro-dollars; NO_SUM for a cost that is none (negative, not a number), None where none was told."""
+    if credits_ is None:
+        return None
     number = _number(credits_)
-    return None if number is None or number < 0 else round(number * MICROS_PER_CREDIT)
+    return NO_SUM if number is None or number < 0 else round(min(number, MOST_CREDITS) * MICROS_PER_CREDIT)
 
 
 def _number(value: object) -> float | None:

@@ -1,0 +1,66 @@
+"""Who is there, in memory: the twin of `jobs.ledger.presence`, with the clock and the lock of the ledger beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from jobs.ledger.books import Expiring
+from jobs.ledger.change import SPOOL_S, WORKER_S
+from jobs.ledger.port import SpoolSeen, WorkerSeen
+
+
+class MemoryPresence:
+    """Locks, worker processes, spools, and the news of a freed slot."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Condition(threading.RLock())
+        self._frees = 0
+        self._locks: Expiring[str] = Expiring(clock)
+        self._workers: Expiring[WorkerSeen] = Expiring(clock)
+        self._spools: Expiring[SpoolSeen] = Expiring(clock)
+
+    def now(self) -> float:
+        return self._clock()
+
+    def _tell_freed(self) -> None:
+        self._frees += 1
+        self._lock.notify_all()
+
+    def lock(self, name: str, token: str, seconds: float) -> bool:
+        with self._lock:
+            if self._locks.get(name) not in (None, token):
+                return False
+            self._locks.put(name, token, seconds)
+            return True
+
+    def unlock(self, name: str, token: str) -> None:
+        with self._lock:
+            if self._locks.get(name) == token:
+                self._locks.drop(name)
+
+    def see_worker(self, worker: WorkerSeen) -> None:
+        with self._lock:
+            self._workers.put(worker.id, worker, WORKER_S)
+
+    def workers(self) -> Sequence[WorkerSeen]:
+        with self._lock:
+            return list(self._workers.values())
+
+    def see_spool(self, spool: SpoolSeen) -> None:
+        with self._lock:
+            self._spools.put(spool.id, spool, SPOOL_S)
+
+    def spools(self) -> Sequence[SpoolSeen]:
+        with self._lock:
+            return list(self._spools.values())
+
+    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        heard = self._frees
+        while not stopped():
+            with self._lock:
+                self._lock.wait(timeout=0.1)
+                news, heard = self._frees != heard, self._frees
+            if news:
+                freed()
