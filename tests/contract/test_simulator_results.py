@@ -268,7 +268,7 @@ def test_the_process_says_where_it_listens_records_what_it_charged_and_ends_clea
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[2],
-        env={**os.environ, "PYTHONDEVMODE": "0"},
+        env={**os.environ, "PYTHONDEVMODE": ""},
     )
     assert process.stderr is not None
     line = process.stderr.readline()
