@@ -56,6 +56,11 @@ class Terminal:
             )
 
     @property
+    def pid(self) -> int:
+        """The command's process."""
+        return int(self._child.pid)
+
+    @property
     def text(self) -> str:
         """Everything that was shown so far."""
         return _CONTROL.sub("", self._raw)
