@@ -1,18 +1,24 @@
-"""Builds the two records of the house, ledger and bucket, from the settings; both rooms open them this way."""
+"""Builds the two records of the house, ledger and bucket, from the settings; both rooms open them this way.
+
+Their clients are loaded when one is opened: that takes longer than most commands do.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from config.catalogue import shipped_catalogue
 from config.settings import Settings, SettingsError
 from jobs.bucket.layout import Layout
-from jobs.bucket.s3 import S3Bucket, open_bucket
-from jobs.ledger.redis import RedisLedger, connect
 from jobs.models import MICROS_PER_USD, Catalogue
 from jobs.money import Caps, Days
+
+if TYPE_CHECKING:
+    from jobs.bucket.s3 import S3Bucket
+    from jobs.ledger.redis import RedisLedger
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
@@ -28,6 +34,8 @@ def ledger_of(settings: Settings) -> RedisLedger:
     """
     if settings.redis.url is None:
         raise SettingsError("no Redis is named: set RETOUCH_REDIS__URL, or use `retouch up` for one of its own")
+    from jobs.ledger.redis import RedisLedger, connect
+
     return RedisLedger(connect(settings.redis.url.get_secret_value()), catalogue_of(settings))
 
 
@@ -58,6 +66,8 @@ def bucket_of(settings: Settings, *, connections: int = 32) -> S3Bucket:
     s3 = settings.s3
     if s3.bucket is None:
         raise SettingsError("no bucket is named: set RETOUCH_S3__BUCKET, or use `retouch up` for one of its own")
+    from jobs.bucket.s3 import open_bucket
+
     return open_bucket(
         bucket=s3.bucket,
         endpoint_url=s3.endpoint_url,

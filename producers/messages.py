@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from celery import Celery
-
-from config.broker import Messenger, transport
 from config.settings import Settings
 from jobs.queues import EDIT, FEED, FINISH
 
@@ -32,6 +29,10 @@ class Sender:
     """Sends hints through Redis."""
 
     def __init__(self, settings: Settings) -> None:
+        from celery import Celery  # loaded by commands that send something, and by no others
+
+        from config.broker import Messenger, transport
+
         app = Celery("producers", set_as_current=False)
         app.conf.update(transport(settings))
         self._app = app

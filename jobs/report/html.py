@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from jobs.job import State
 from jobs.reasons import FLAGS
 from jobs.report.sheet import Card
 from jobs.report.wording import counted, dollars, duration, moment, shown
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TILES = (
     (State.STORED, "stored"),
@@ -45,6 +45,8 @@ def write_page(
         sections: titles and their cards; read once, so a card's pictures are in memory only while it is written.
         cards: how many cards there are in all.
     """
+    from markupsafe import Markup  # loaded, as Jinja is, by whoever writes a page: few do
+
     style = _file("report.css")
     page = _environment().from_string(_file("report.html.j2"))
     stream = page.stream(
@@ -70,6 +72,8 @@ def policy(style: str) -> str:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "counted": counted,

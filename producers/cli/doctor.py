@@ -8,7 +8,6 @@ from jobs.report.wording import counted
 from producers.cli import options as o
 from producers.cli.house import settings_of
 from producers.cli.voice import OK, UNREACHABLE, Voice
-from producers.doctor.examine import examine
 from producers.doctor.findings import Finding, Verdict
 
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("weak", "yellow"), Verdict.BROKEN: ("BROKEN", "bold red")}
@@ -16,6 +15,8 @@ _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("weak", "yellow"), Verd
 
 def doctor(json: o.Json = False, quiet: o.Quiet = False) -> int:
     """Check Redis, bucket, API key, clocks and packages; says in one sentence what is wrong and how to mend it."""
+    from producers.doctor.examine import examine  # brings the clients of all parts
+
     voice = Voice(json=json, quiet=quiet)
 
     def tell(finding: Finding) -> None:

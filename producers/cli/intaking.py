@@ -8,7 +8,6 @@ from config.settings import Settings, SettingsError
 from producers.cli import options as o
 from producers.cli.house import SIMULATED_ORIGIN, settings_of
 from producers.cli.voice import OK, Voice
-from producers.intake.app import run_beat, run_intake
 from producers.stack.local import find_running, running_record
 
 
@@ -21,6 +20,8 @@ class _Place:
 
 def intake(quiet: o.Quiet = False) -> int:
     """Plan and open what schedules and the inbox ask for; `retouch beat` has to run beside it."""
+    from producers.intake.app import run_intake  # brings Celery
+
     place = _place(Voice(quiet=quiet))
     run_intake(place.settings, origin=place.origin, simulated=place.simulated, arguments=[])
     return OK
@@ -28,6 +29,8 @@ def intake(quiet: o.Quiet = False) -> int:
 
 def beat(quiet: o.Quiet = False) -> int:
     """Watch the clock and the inbox, and tell `retouch intake` what is due; more than one does no harm."""
+    from producers.intake.app import run_beat  # brings Celery
+
     place = _place(Voice(quiet=quiet))
     run_beat(place.settings, origin=place.origin, simulated=place.simulated)
     return OK

@@ -14,8 +14,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from celery.schedules import crontab
-
 LOOK_BACK = timedelta(days=31)
 """Firings that are older are not caught up."""
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -50,6 +48,8 @@ class Cron:
         """
         if len(text.split()) != 5:
             raise CronError(f"{text!r} is not five fields: minute, hour, day of month, month, day of week")
+        from celery.schedules import crontab  # loaded only where there is a schedule
+
         try:
             read: Any = crontab.from_string(text)  # the stubs do not know its fields
         except Exception as error:  # noqa: BLE001 - Celery raises errors of its own and the parser's

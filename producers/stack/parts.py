@@ -12,10 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from producers.stack.binaries import redis_version
 from producers.stack.errors import StackError
 from producers.stack.files import private_folder, read_json, write_private
@@ -62,6 +58,10 @@ def redis_part(data_dir: Path, *, server: Path, port: int, secrets: Secrets, nam
     url = redis_url(port, secrets)
 
     def ready() -> bool:
+        import redis  # loaded by those alone who start one
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         client = redis.Redis.from_url(
             url, socket_timeout=_READ_S, socket_connect_timeout=_READ_S, retry=Retry(NoBackoff(), 0)
         )

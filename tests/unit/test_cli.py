@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,3 +258,12 @@ def test_nobody_to_ask_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(Stop, match="no terminal"):
         Voice().confirm("Start?")
+
+
+def test_the_clients_of_other_parts_are_loaded_only_by_the_commands_that_need_them() -> None:
+    heavy = ["boto3", "botocore", "celery", "kombu", "redis", "httpx", "jinja2", "openpyxl", "pyarrow"]
+    program = f"import sys, producers.cli; print([name for name in {heavy} if name in sys.modules])"
+
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+
+    assert said.stdout.strip() == "[]"
