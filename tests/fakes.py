@@ -23,9 +23,9 @@ Conditional = Literal["kept", "ignored", "refused"]
 class FakeBucket:
     """`jobs.bucket.port.Bucket` in memory; any number of threads may use it at once.
 
-    `conditional` is what a conditional PUT or copy meets: it is kept, it is ignored (the object is replaced), it is
-    refused as not implemented. `failing` maps the name of a method to the error that it raises from now on; `calls`
-    lists what was asked: method and key.
+    `conditional` is what a conditional PUT, copy or DELETE meets: it is kept, it is ignored (the object is replaced or
+    removed), it is refused as not implemented. `failing` maps the name of a method to the error that it raises from now
+    on; `calls` lists what was asked: method and key.
     """
 
     def __init__(self, name: str = "bucket", *, conditional: Conditional = "kept") -> None:
@@ -86,10 +86,13 @@ class FakeBucket:
         with self._lock:
             self._write(self._name, key, data, content_type, {})
 
-    def download(self, key: str, path: Path) -> None:
-        """Write an object into a file."""
+    def download(self, key: str, path: Path, *, if_match: str = "") -> None:
+        """Write an object into a file; one of another ETag than `if_match` raises `PreconditionFailed`."""
         self._asked("download", key)
-        path.write_bytes(self._at(key)[1])
+        head, data = self._at(key)
+        if if_match not in ("", head.etag):
+            raise PreconditionFailed(f"{key}: something else lies there already")
+        path.write_bytes(data)
 
     def copy(
         self,
@@ -124,10 +127,15 @@ class FakeBucket:
             head, _ = self._at(key, bucket)
             yield Head(key=key, bytes=head.bytes, etag=head.etag, modified=head.modified)
 
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+    def delete(self, key: str, *, if_match: str = "") -> None:
+        """Remove an object; nothing happens where there is none, but `if_match` is not met by it."""
         self._asked("delete", key)
+        if if_match and self._conditional == "refused":
+            raise Refused(f"{key} cannot be deleted: the store does not know this request")
         with self._lock:
+            there = self._objects.get((self._name, key))
+            if if_match and self._conditional == "kept" and (there is None or there[0].etag != if_match):
+                raise PreconditionFailed(f"{key}: something else lies there already")
             self._objects.pop((self._name, key), None)
 
     def lay(self, key: str, data: bytes, *, bucket: str = "", metadata: Mapping[str, str] | None = None) -> None:

@@ -62,8 +62,11 @@ class Bucket(Protocol):
     def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
         """Write a file as an object, without holding it in memory."""
 
-    def download(self, key: str, path: Path) -> None:
-        """Write an object into a file, without holding it in memory."""
+    def download(self, key: str, path: Path, *, if_match: str = "") -> None:
+        """Write an object into a file, without holding it in memory.
+
+        `PreconditionFailed` where it is not the object of the ETag `if_match`.
+        """
 
     def copy(
         self,
@@ -84,5 +87,9 @@ class Bucket(Protocol):
     def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
         """Yield what lies under a prefix, in the order of keys. `bucket` names another one."""
 
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+    def delete(self, key: str, *, if_match: str = "") -> None:
+        """Remove an object; nothing happens where there is none.
+
+        With `if_match` only the object of that ETag goes, else `PreconditionFailed` (or `NotFound`) is raised. Not
+        every store keeps that, nor says so.
+        """

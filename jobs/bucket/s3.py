@@ -233,12 +233,13 @@ class S3Bucket:
                 file, self._name, key, ExtraArgs={"ContentType": content_type}, Config=_TRANSFER
             )
 
-    def download(self, key: str, path: Path) -> None:
+    def download(self, key: str, path: Path, *, if_match: str = "") -> None:
         """Write an object into a file, without holding it in memory; what was there stays until all has come."""
         part = path.with_name(f".{secrets.token_hex(8)}.part")
+        condition: dict[str, Any] = {"IfMatch": f'"{if_match}"'} if if_match else {}
         try:
             with _asking(_READ, _uri(self._name, key)):
-                answer = self._client.get_object(Bucket=self._name, Key=key)
+                answer = self._client.get_object(Bucket=self._name, Key=key, **condition)
                 with closing(answer["Body"]) as body, part.open("wb") as file:
                     for chunk in body.iter_chunks(_CHUNK):
                         file.write(chunk)
@@ -303,10 +304,11 @@ class S3Bucket:
             left = None if left is None else left - page["KeyCount"]
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+    def delete(self, key: str, *, if_match: str = "") -> None:
+        """Remove an object; nothing happens where there is none, but `if_match` is not met by it."""
+        condition: dict[str, Any] = {"IfMatch": f'"{if_match}"'} if if_match else {}
         with _asking(_DELETE, _uri(self._name, key)):
-            self._client.delete_object(Bucket=self._name, Key=key)
+            self._client.delete_object(Bucket=self._name, Key=key, **condition)
 
 
 @contextmanager

@@ -59,6 +59,11 @@ class Upload:
         """The key of the note that says when it was first seen."""
         return f"{self.inbox}{TAKEN}{self.token}.json"
 
+    @property
+    def probe(self) -> str:
+        """The key of an object that shows whether the store keeps conditions when it deletes."""
+        return f"{self.inbox}{TAKEN}{self.token}.probe"
+
     def answered(self, *, accepted: bool) -> str:
         """Return the key to which it goes when its receipt lies there."""
         return f"{self.inbox}{DONE if accepted else REFUSED}{self.token}/{self.file_name}"
@@ -70,13 +75,19 @@ def inbox_of(layout: Layout) -> str:
 
 
 def uploads(bucket: Bucket, inbox: str) -> Iterator[Upload]:
-    """Yield the manifests that wait in the inbox.
+    """Yield the manifests that wait in the inbox; those that have their receipt already come last.
 
     Raises:
         StorageError: it cannot be listed.
     """
+    found: list[Upload] = []
+    receipts: set[str] = set()
     for head in bucket.keys(inbox):
         rest = head.key[len(inbox) :]
-        if rest.startswith((DONE, REFUSED, TAKEN)) or rest.endswith(RECEIPT) or not _ENDING.search(rest):
+        if rest.startswith((DONE, REFUSED, TAKEN)):
             continue
-        yield Upload(key=head.key, etag=head.etag, inbox=inbox)
+        if rest.endswith(RECEIPT):
+            receipts.add(head.key)
+        elif _ENDING.search(rest):
+            found.append(Upload(key=head.key, etag=head.etag, inbox=inbox))
+    yield from sorted(found, key=lambda upload: upload.receipt in receipts)

@@ -1,7 +1,8 @@
 """Takes one uploaded manifest: plans it, opens it or lets it wait, answers with a receipt, and moves it away.
 
 The order is what makes it safe to be cut off anywhere and to be repeated: plan, open, receipt, move. The batch's id
-follows from key and ETag, the receipt is a conditional PUT, and the move is done again by whoever finds a receipt.
+follows from key and ETag, the receipt is a conditional PUT, and the move is done again by whoever finds a receipt. A
+file is removed on the condition that it still is the one that was taken: nothing that is dropped meanwhile is lost.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from jobs.batch import Batch
-from jobs.errors import NotFound, PreconditionFailed
+from jobs.errors import NotFound, PreconditionFailed, Refused
 from jobs.outcome import usd
 from producers.inbox.place import Upload, inbox_of
 from producers.intake.desk import Desk, alone
@@ -27,6 +30,8 @@ from producers.plan import Plan
 from producers.submit import batch_id
 
 Receipt = dict[str, Any]
+
+log = structlog.get_logger(__name__)
 
 _LONGEST_NAME = 100
 """Characters of a file's name that are kept: file systems have limits that buckets do not have."""
@@ -46,21 +51,23 @@ def take(key: str, etag: str, desk: Desk) -> Receipt | None:
         receipt = read_receipt(upload, desk)
         if receipt is None and not _is_there(upload, desk):
             return None
+        if receipt is not None and desk.bucket.head(_moved_to(upload, receipt)) is not None:
+            _remove(upload, desk)
+            return receipt
         path = Path(scratch) / upload.file_name[-_LONGEST_NAME:]
         try:
-            desk.bucket.download(upload.key, path)
-        except NotFound:  # moved by whoever had the lock before
+            desk.bucket.download(upload.key, path, if_match=upload.etag)
+        except (NotFound, PreconditionFailed):  # moved by whoever had the lock before, or replaced: another upload
             return receipt
-        if not _is_there(upload, desk):  # replaced meanwhile: the new one is an upload of its own
+        if not _is_there(upload, desk):  # a store may not know conditions
             return receipt
         if receipt is None:
             receipt = _answered(upload, path, desk, still_ours)
             with suppress(PreconditionFailed):
                 data = json.dumps(receipt, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
                 desk.bucket.put(upload.receipt, data, content_type="application/json", if_absent=True)
-        desk.bucket.put_file(upload.answered(accepted=receipt["state"] != "refused"), path)
-        if _is_there(upload, desk):
-            desk.bucket.delete(upload.key)
+        desk.bucket.put_file(_moved_to(upload, receipt), path)
+        _remove(upload, desk)
         return receipt
 
 
@@ -71,6 +78,34 @@ def read_receipt(upload: Upload, desk: Desk) -> Receipt | None:
     except NotFound:
         return None
     return found
+
+
+def _moved_to(upload: Upload, receipt: Receipt) -> str:
+    return upload.answered(accepted=receipt["state"] != "refused")
+
+
+def _remove(upload: Upload, desk: Desk) -> None:
+    """Remove the file that was taken, and no other that has come in its place.
+
+    Where the store does not keep such a condition the file stays: better twice than not at all.
+    """
+    if not _keeps_conditions(upload, desk):
+        log.warning("the store has no conditional DELETE, so the file stays in the inbox", file=upload.key)
+        return
+    with suppress(NotFound, PreconditionFailed):
+        desk.bucket.delete(upload.key, if_match=upload.etag)
+
+
+def _keeps_conditions(upload: Upload, desk: Desk) -> bool:
+    desk.bucket.put(upload.probe, b"")
+    try:
+        desk.bucket.delete(upload.probe, if_match="0" * 32)
+    except PreconditionFailed:
+        desk.bucket.delete(upload.probe)
+        return True
+    except Refused:
+        desk.bucket.delete(upload.probe)
+    return False
 
 
 def _is_there(upload: Upload, desk: Desk) -> bool:

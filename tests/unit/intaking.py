@@ -11,6 +11,7 @@ from config.catalogue import shipped_catalogue
 from config.settings import read_settings
 from jobs.batch import Batch
 from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
 from jobs.ledger.memory import MemoryLedger
 from producers.intake.desk import Desk
 from tests.fakes import FakeBucket
@@ -48,7 +49,7 @@ class Hints:
         self.finished.append(batch)
 
 
-def desk(folder: Path, clock: Clock, *, bucket: FakeBucket | None = None, **settings: Any) -> Desk:
+def desk(folder: Path, clock: Clock, *, bucket: Bucket | None = None, **settings: Any) -> Desk:
     """Return a desk; another one with the same bucket is another machine after Redis was emptied."""
     return Desk(
         settings=read_settings(schedules=folder / "schedules.toml", s3={"bucket": "bucket"}, **settings),

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from jobs.errors import Unavailable
+from jobs.errors import Refused, Unavailable
 from producers.inbox.place import Upload, inbox_of, uploads
 from producers.inbox.take import take
 from producers.intake.desk import Desk, alone
@@ -179,15 +179,62 @@ def test_the_same_file_dropped_again_is_answered_by_the_receipt_it_has(place: De
     assert list(waiting(place)) == []
 
 
-@pytest.mark.parametrize("conditional", ["ignored", "kept"])
-def test_a_store_without_conditional_puts_still_has_one_batch(tmp_path: Path, conditional: Any) -> None:
-    place = desk(tmp_path, Clock(), bucket=FakeBucket(conditional=conditional))
+class Replacing(FakeBucket):
+    """A bucket in which somebody drops another version of a file at the last instant before it is removed."""
+
+    version = HEADER + lines(7)
+
+    def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
+        """Write the answered file; then comes the new one."""
+        super().put_file(key, path, content_type=content_type)
+        self.lay(KEY, self.version.encode())
+
+
+@pytest.mark.parametrize("conditional", ["kept", "ignored"])
+def test_a_file_that_is_replaced_between_its_receipt_and_its_move_is_not_lost(tmp_path: Path, conditional: Any) -> None:
+    place = desk(tmp_path, Clock(), bucket=Replacing(conditional=conditional))
+    first = drop(place)
+
+    receipt = taken(first, place)
+
+    assert receipt is not None
+    assert receipt["rows"] == 3
+    assert place.bucket.get(KEY).decode() == Replacing.version
+    assert [upload.etag for upload in uploads(place.bucket, inbox_of(place.layout))] != [first.etag]
+
+
+class NotImplementing(FakeBucket):
+    """A bucket that answers 501 to a DELETE with a condition."""
+
+    def delete(self, key: str, *, if_match: str = "") -> None:
+        """Remove an object, without a condition."""
+        if if_match:
+            raise Refused
+        super().delete(key)
+
+
+@pytest.mark.parametrize("bucket", [FakeBucket(conditional="ignored"), NotImplementing()])
+def test_without_conditional_deletes_a_file_stays_and_is_taken_once_all_the_same(
+    tmp_path: Path, bucket: FakeBucket
+) -> None:
+    place = desk(tmp_path, Clock(), bucket=bucket)
     upload = drop(place)
 
-    taken(upload, place)
-    taken(upload, place)
+    first, again = taken(upload, place), taken(upload, place)
 
+    assert first == again
     assert len(batches(place)) == 1
+    assert list(waiting(place)) == [KEY]
+    assert [call for call, _ in bucket_of(place).calls].count("put_file") == 1
+    assert keys(place, "inbox/.taken/") == [upload.taken]
+
+
+def test_what_has_no_receipt_yet_is_seen_first(place: Desk) -> None:
+    answered = drop(place)
+    bucket_of(place).lay(answered.receipt, b"{}")
+    drop(place, key="retouch/inbox/z.csv")
+
+    assert list(waiting(place)) == ["retouch/inbox/z.csv", KEY]
 
 
 def test_only_manifests_are_taken_from_the_inbox(place: Desk) -> None:
