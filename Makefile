@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
 
 PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
 
-.PHONY: help setup demo test unit lint acceptance docs requirements clean
+.PHONY: help setup demo test unit lint acceptance chaos docs requirements clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,7 +39,10 @@ test: setup lint ## everything that is checked before a commit
 	$(PYTEST) tests/unit tests/contract tests/integration
 
 acceptance: setup ## the program as its users meet it: real processes, a real terminal, a real browser
-	$(PYTEST) tests/acceptance
+	$(PYTEST) tests/acceptance tests/chaos -m "not long"
+
+chaos: setup ## the long proofs: a death at every line that matters, thousands of games of the ledger (about half an hour)
+	$(PYTEST) tests/chaos
 
 docs: setup ## write the pages that are drawn from tables
 	$(BIN)/python docs/draw.py

@@ -196,6 +196,12 @@ class InboxSettings(_Part):
     look_s: Annotated[float, Field(gt=0, le=3600)] = 10.0  # how often the inbox is listed; default 10
 
 
+class TestSettings(_Part):
+    __test__ = False  # pytest takes it for a test
+
+    crash_at: str | None = None  # where a process kills itself (jobs/crashpoints.py); default none, refused else
+
+
 class Settings(BaseSettings):
     """The whole tree. Build it with `read_settings`, which turns every mistake into one `SettingsError`."""
 
@@ -217,6 +223,7 @@ class Settings(BaseSettings):
     money: MoneySettings = MoneySettings()
     keep: KeepSettings = KeepSettings()
     inbox: InboxSettings = InboxSettings()
+    test: TestSettings = TestSettings()
     schedules: Path = Path("schedules.toml")  # what runs when; default beside you
     data_dir: Path = Path("retouch-data")  # where the embedded stack keeps its files; default beside you
     out_dir: Path = Path(

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from jobs.batch import Batch, BatchState, Progress
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.crashpoints import crashpoint
 from jobs.ledger.port import Ledger
 from jobs.pictures import PictureError, extension, inspect, media_type
 from jobs.row import Row
@@ -141,10 +142,13 @@ class Staging:
         while len(self._places) > _REMEMBERED:
             self._places.popitem(last=False)
         target = self._layout.staged_plan(batch.id, batch.round, chunk.group, chunk.number)
+        crashpoint("pictures-staged")
         self._bucket.put(target, text.encode("utf-8", "backslashreplace"), content_type="application/x-ndjson")
         self._memory.save()
         mark = min(chunk.number * batch.chunk_rows + len(rows), batch.groups[chunk.group])
+        crashpoint("chunk-staged")
         self._ledger.stage(batch.id, chunk.group, mark)
+        crashpoint("mark-raised")
         self._hints.feed(batch.id, [chunk.group])
 
     def _upload(self, seen: FileSeen) -> str:

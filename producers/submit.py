@@ -23,6 +23,7 @@ from typing import Self
 from jobs.batch import ROWS_PER_CHUNK, STAGED_ROWS_PER_CHUNK, UNCHANGED_PER_CHUNK, Batch
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.crashpoints import crashpoint
 from jobs.errors import StorageError
 from jobs.known.line import Known
 from jobs.ledger.port import Ledger
@@ -278,6 +279,7 @@ def begin(batch: Batch, ledger: Ledger, hints: Hints) -> None:
         LedgerError: the ledger could not be reached; it may have taken the batch all the same.
     """
     ledger.open_batch(batch)
+    crashpoint("batch-opened")
     if batch.groups:
         hints.feed(batch.id, batch.groups)
     else:  # every row is settled: what is left is the report
@@ -294,8 +296,10 @@ def open_batch(batch: Batch, plan: PlanWriter, *, bucket: Bucket, layout: Layout
         LedgerError: the ledger could not be reached; if it took the batch, `retouch status` shows it.
     """
     data = batch.as_json().encode("utf-8", _SURROGATES)
+    crashpoint("plan-written")
     bucket.put(layout.batch(batch.id, "batch.json"), data, content_type="application/json")
     plan.keep()
+    crashpoint("batch-written")
     begin(batch, ledger, hints)
 
 

@@ -48,6 +48,8 @@ async def _deliver(service: Service, request: web.BaseRequest, task: Task, fault
         service.counts.faults[fault] += 1
     if fault == "fail_download":
         return _xml(500, "InternalError", "The server encountered an internal error.")
+    if fault == "refuse_download":
+        return _xml(403, "AuthenticationFailed", "Server failed to authenticate the request.")
     try:
         data = await service.results.of(task)
     except InputError:
@@ -56,6 +58,7 @@ async def _deliver(service: Service, request: web.BaseRequest, task: Task, fault
     if fault == "cut_download":
         return await _cut(request, data, content_type)
     task.downloads += 1
+    task.downloaded_at = task.downloaded_at or service.clock()
     service.counts.downloads += 1
     return web.Response(body=data, content_type=content_type)
 

@@ -15,7 +15,7 @@ from simulator.chance import draw
 POST = ("reset_before", "refuse", "rate_limit", "five_xx_after", "lose_answer", "slow_answer")
 LATER_POLL = ("hang_poll", "poll_5xx")
 POLL = ("early_404", *LATER_POLL)
-DOWNLOAD = ("fail_download", "cut_download")
+DOWNLOAD = ("fail_download", "refuse_download", "cut_download")
 TASK = ("moderate_request", "moderate_content", "fail_task", "hang_task")
 BODY_AS = ("error_as_422", "error_as_503")
 PROBABILITIES = (*POST, *POLL, *DOWNLOAD, *TASK, *BODY_AS)
@@ -51,6 +51,8 @@ class Faults:
     """A poll answers 500, 502 or 503 without a task body."""
     fail_download: float = 0.0
     """A download answers 500."""
+    refuse_download: float = 0.0
+    """A download answers 403, as if its URL had expired."""
     cut_download: float = 0.0
     """A download ends by a reset after half of its bytes."""
     moderate_request: float = 0.0

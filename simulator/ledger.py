@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def entry(task: Task, now: float) -> dict[str, Any]:
         "key": task.account.id,
         "model": task.model.name,
         "content": task.content,
+        "prompt_sha256": sha256(task.prompt.encode()).hexdigest(),
         "charged": task.charged,
         "accepted_at": task.timeline.accepted_at,
         "ended_at": task.timeline.ends_at if ended else None,
@@ -85,6 +87,8 @@ def entry(task: Task, now: float) -> dict[str, Any]:
         "result_sha256": task.result_sha256,
         "polls": task.polls,
         "downloads": task.downloads,
+        "told_ready_at": task.told_ready_at,
+        "downloaded_at": task.downloaded_at,
     }
 
 

@@ -200,6 +200,7 @@ class Service:
                 await self._break(task)
                 return task.body(now, None)
             task.sample = self.sample_url(task)
+        task.told_ready_at = task.told_ready_at or now
         return task.body(now, task.sample)
 
     async def _break(self, task: Task) -> None:

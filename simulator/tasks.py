@@ -153,6 +153,10 @@ class Task:
     """Downloads that were answered whole."""
     download_attempts: int = 0
     polls: int = 0
+    told_ready_at: float | None = None
+    """When a poll was first answered with the result's URL."""
+    downloaded_at: float | None = None
+    """When the result was first answered whole."""
     sample: str | None = None
 
     @property

@@ -18,6 +18,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from config.arming import arm
 from config.broker import transport
 from config.logs import set_up_logging
 from config.parts import catalogue_of
@@ -28,6 +29,7 @@ from workers.process import Process, threads_wanted
 try:
     settings = read_settings()
     shared = transport(settings)
+    arm(settings)
 except SettingsError as error:
     sys.stderr.write(f"retouch: {error}\n")
     raise SystemExit(2) from None

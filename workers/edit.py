@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 
 from jobs.batch import BatchState
+from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, StorageError, Superseded
 from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack, cost_of
 from jobs.job import Job, Receipt, State
@@ -52,6 +53,7 @@ def edit(job_id: str, desk: Desk) -> None:
     claim = desk.ledger.claim(job_id, desk.owner)
     if claim.job is None:
         return
+    crashpoint("claimed")
     with desk.keeper.holding(claim.job):
         try:
             _run(claim.job, claim.batch_state, desk)
@@ -112,11 +114,14 @@ def _after_bug(job: Job, desk: Desk, detail: str) -> Event:
 def _write_down(job: Job, event: Event, desk: Desk) -> Job:
     """Carry out an event, and return the job as it stands afterwards."""
     if isinstance(event, Begun):
+        crashpoint("prepared")
         entered = desk.gate.enter(job, event)
         if isinstance(entered, Job):
+            crashpoint("begun")
             return entered
         event = entered
     after = apply(job, event, desk.now())
+    crashpoint("recording", event)
     try:
         recorded = insistently(lambda: desk.ledger.record(job, after), desk, errors=LedgerError, give_up_s=WRITE_DOWN_S)
     except Superseded:
@@ -129,7 +134,9 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         raise
     finally:
         if isinstance(event, Accepted):
+            crashpoint("receipt-recorded")
             desk.intents.settle(after, desk.epoch.id)
+    crashpoint("recorded", event)
     if isinstance(event, GivenBack | AttemptFailed | Doubted | Failed):
         log.info(
             type(event).__name__, **after.log_context(), why=getattr(event, "why", "") or getattr(event, "code", "")

@@ -14,6 +14,7 @@ from threading import Lock
 import structlog
 
 from jobs.batch import Batch, BatchState, Progress
+from jobs.crashpoints import crashpoint
 from jobs.errors import StorageError, Unavailable
 from jobs.ledger.change import WAITING_LIMIT
 from jobs.queues import EDIT
@@ -64,8 +65,10 @@ def feed(batch_id: str, group: str, desk: Desk) -> None:
             return
         start = cursor % batch.chunk_rows
         orders = [row.order(batch.id) for row in rows[start : start + n]]
+        crashpoint("rows-read")
         if not desk.ledger.feed(batch_id, group, cursor, orders, low=low_water(size), round_=batch.round):
             return
+        crashpoint("jobs-created")
         for order in orders:
             desk.send(EDIT, order.job)
 

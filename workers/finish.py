@@ -19,6 +19,7 @@ import structlog
 
 from jobs.batch import Batch, BatchState, Progress, document
 from jobs.bucket.rows import first_round, gone_of, idle_rows_of, rows_of
+from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, StorageError, Unavailable
 from jobs.job import State
 from jobs.known.line import learnt
@@ -56,12 +57,16 @@ def finish(batch_id: str, desk: Desk) -> None:
         if not mine or found is None or not over(*found):
             return
         batch, progress = found
+        crashpoint("finish-begun")
         flush(batch_id, desk)
         _write_report(batch, progress, desk)
+        crashpoint("report-written")
         desk.ledger.mark_finished(batch_id)
+        crashpoint("finish-marked")
         if progress.state is not BatchState.CANCELLED:
             states = [BatchState.OPEN, BatchState.PAUSED, BatchState.DONE]
             desk.ledger.set_state(batch_id, BatchState.DONE, "", only_from=states)
+            crashpoint("batch-done")
         if not progress.held:
             # Where a charge has become known since the flush, the tick sends us again.
             desk.ledger.forget(batch_id, if_flushed=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from jobs.batch import BatchState
+from jobs.crashpoints import crashpoint
 from jobs.errors import Superseded
 from jobs.events import Event, Failed, Held, Resubmitted
 from jobs.job import State
@@ -21,11 +22,13 @@ def settle(job_id: str, desk: Desk) -> None:
     job = desk.ledger.load(job_id)
     if job is None or job.state is not State.IN_DOUBT or job.held or job.not_before > desk.now():
         return
+    crashpoint("doubt-found")
     found = desk.ledger.batch(job.order.batch)
     try:
         if found is not None and found[1].state is not BatchState.CANCELLED:
             again = desk.ledger.resubmit(job, apply(job, Resubmitted(), desk.now()))
             if again.closed is None:
+                crashpoint("doubt-resubmitted")
                 log.info("doubt resubmitted", **job.log_context())
                 desk.send(EDIT, job_id)
                 return
@@ -36,6 +39,7 @@ def settle(job_id: str, desk: Desk) -> None:
         else:
             event = Failed(code="in_doubt", detail=job.detail)
         desk.ledger.record(job, apply(job, event, desk.now()))
+        crashpoint("doubt-held")
         log.warning("doubt not resubmitted", became=type(event).__name__, **job.log_context())
     except Superseded:  # its answer came
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 
 from jobs.batch import BatchState
+from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, Refused, StorageError
 from jobs.events import Event, Failed, GivenBack, Stored, UrlExpired
 from jobs.job import Job
@@ -33,6 +34,7 @@ def store(job: Job, desk: Desk) -> Event:
     if isinstance(fetched, Event):
         return fetched
     data, picture = fetched
+    crashpoint("downloaded")
     return _put_away(job, desk, data, picture)
 
 
@@ -75,6 +77,7 @@ def _put_away(job: Job, desk: Desk, data: bytes, picture: Picture) -> Event:
         tries += 1
         try:
             filed = desk.results.file(job.fingerprint, data, picture, job=job.id, batch=job.order.batch, fresh=fresh)
+            crashpoint("filed")
             try:
                 published = desk.results.publish(filed, job.order.output, job=job.id, overwrite=overwrite)
             except OutputNotOurs as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import structlog
 
 from jobs.batch import BatchState
+from jobs.crashpoints import crashpoint
 from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, StorageError, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.job import Job
@@ -92,8 +93,10 @@ def post(job: Job, desk: Desk) -> Event:
         return Doubted(detail=str(error), wait=desk.doubt_wait(job.order.request.model))
     except StorageError as error:
         return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
+    crashpoint("intent-in-bucket")
     event = _sent(job, desk, prepared, key)
     if isinstance(event, NotSubmitted):
+        crashpoint("refused")
         desk.intents.withdraw(job)
     return event
 

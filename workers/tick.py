@@ -16,6 +16,7 @@ import structlog
 
 from config.heartbeat import Heartbeat
 from jobs.batch import Batch, BatchState, Progress
+from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, StorageError, Superseded
 from jobs.events import Doubted, Event, GivenBack, NotSubmitted
 from jobs.job import Job, State
@@ -159,11 +160,13 @@ def let_go(batch: Batch, progress: Progress, desk: Desk) -> None:
 def take_over(job: Job, desk: Desk) -> None:
     """Move a job whose owner has vanished to where somebody else can go on. Never leads to a POST by itself."""
     event = after_lapse(job, desk)
+    crashpoint("lapse-found")
     try:
         # A higher fence: the owner may only be slow, and must not write `sent` behind our back.
         desk.ledger.record(job, replace(apply(job, event, desk.now()), fence=job.fence + 1))
     except Superseded:
         return
+    crashpoint("taken-over")
     log.warning("taken over", became=type(event).__name__, **job.log_context())
     if job.receipt is not None:
         desk.send(EDIT, job.id, paid=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.crashpoints import crashpoint
 from jobs.ledger.port import Ledger
 
 
@@ -24,9 +25,12 @@ def write_parts(batch: str, ledger: Ledger, bucket: Bucket, layout: Layout) -> i
     written = 0
     while (taken := ledger.take_outcomes(batch)) is not None:
         part, lines = taken
+        crashpoint("outcomes-set-apart")
         data = "".join(f"{line}\n" for line in lines).encode("utf-8")
         bucket.put(layout.outcomes(batch, part, data), data, content_type="application/x-ndjson")
+        crashpoint("outcomes-written")
         ledger.drop_outcomes(batch, part)
+        crashpoint("outcomes-dropped")
         written += len(lines)
     return written
 

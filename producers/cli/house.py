@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from config.arming import arm
 from config.logs import set_up_logging
 from config.parts import bucket_of, catalogue_of, layout_of, ledger_of
 from config.settings import Settings, SettingsError, read_settings
@@ -94,6 +95,7 @@ def settings_of(voice: Voice) -> Settings:
         SettingsError: a setting is wrong.
     """
     settings = read_settings()
+    arm(settings)
     set_up_logging(settings, level="INFO" if debugging() else "CRITICAL" if voice.quiet else "ERROR")
     return settings
 

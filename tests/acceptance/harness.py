@@ -184,6 +184,11 @@ class House:
             lambda: int(str(self.redis.hget(key, "n:stored") or 0)) >= rows, within, f"{rows} rows of {batch} stored"
         )
 
+    def batches(self) -> list[str]:
+        """Return the batches that have files in the bucket."""
+        folder = f"{self.prefix}batches/"
+        return sorted({head.key.removeprefix(folder).split("/")[0] for head in self.servers.bucket.keys(folder)})
+
     def manifest(self, rows: Sequence[Row], name: str = "manifest.csv") -> Path:
         """Write a manifest."""
         path = self.folder / name

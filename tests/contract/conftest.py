@@ -26,6 +26,7 @@ from jobs.ledger.scripts import Scripts
 from jobs.models import Catalogue, LimitGroup
 from jobs.request import Request
 from jobs.states import apply
+from tests.ages import let_pass
 from tests.servers import RedisVersion, redis_server
 
 CATALOGUE = Catalogue(
@@ -221,28 +222,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Redi
         yield get
 
 
-def _let_pass(client: redis.Redis, seconds: float) -> None:
-    """Make everything in Redis older: Redis's own clock cannot be moved, so what is compared with it is."""
-    ms = round(seconds * 1000)
-    for key in [str(key) for key in client.scan_iter("retouch:*")]:
-        left = client.pttl(key)
-        if left > 0:
-            client.pexpire(key, left - ms) if left > ms else client.delete(key)
-        if key in ("retouch:leases", "retouch:due", "retouch:doubts", "retouch:batches"):
-            for member in client.zrange(key, 0, -1):
-                client.zincrby(key, -ms, str(member))
-        if key.startswith(("retouch:job:", "retouch:batch:")):
-            for name, value in client.hgetall(key).items():
-                if str(name).startswith(("nb", "outcomes_at", "feeding:")) and int(value):
-                    client.hset(key, name, int(value) - ms)
-
-
 def redis_house(client: redis.Redis, name: str) -> House:
     """Return a house on an empty Redis."""
     ledger = RedisLedger(client, CATALOGUE)
     if name.endswith("twice"):
         ledger._run = LostReplies(client)
-    return House(name=name, ledger=ledger, later=lambda seconds: _let_pass(client, seconds))
+    return House(name=name, ledger=ledger, later=lambda seconds: let_pass(client, seconds))
 
 
 def memory_house() -> House:

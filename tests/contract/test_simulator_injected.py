@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -226,6 +227,28 @@ def test_a_download_can_fail_and_can_be_cut_in_half(at: Addresses, http: httpx.C
     assert http.get(url).status_code == 200
     assert totals(http, at)["faults"] == {"fail_download": 1, "cut_download": 1}
     assert totals(http, at)["downloads"] == 1
+
+
+def test_a_download_can_be_refused_as_if_its_url_had_expired(at: Addresses, http: httpx.Client) -> None:
+    url = http.get(receipt(http, at)["polling_url"]).json()["result"]["sample"]
+    inject(http, at, refuse_download=1.0)
+
+    assert http.get(url).status_code == 403
+    assert totals(http, at)["faults"] == {"refuse_download": 1}
+    assert totals(http, at)["downloads"] == 0
+
+
+def test_the_ledger_tells_when_a_result_was_first_told_of_and_first_fetched(at: Addresses, http: httpx.Client) -> None:
+    polling_url = receipt(http, at)["polling_url"]
+    url = http.get(polling_url).json()["result"]["sample"]
+    told = http.get(f"{at.base_url}/admin/ledger").json()["entries"][0]
+    http.get(url)
+    http.get(polling_url)
+    fetched = http.get(f"{at.base_url}/admin/ledger").json()["entries"][0]
+
+    assert told["downloaded_at"] is None
+    assert told["accepted_at"] <= told["told_ready_at"] == fetched["told_ready_at"] <= fetched["downloaded_at"]
+    assert told["prompt_sha256"] == sha256(b"p").hexdigest()
 
 
 def test_a_download_that_was_cut_is_drawn_anew_the_next_time(at: Addresses, http: httpx.Client) -> None:

@@ -19,9 +19,12 @@ from pydantic import SecretStr
 from config.catalogue import shipped_catalogue
 from jobs.batch import Batch, Progress
 from jobs.bucket.layout import Layout
+from jobs.bucket.port import Bucket
 from jobs.events import Accepted, Begun, Event, Ready
 from jobs.job import Job, Order, Receipt
 from jobs.ledger.memory import MemoryLedger
+from jobs.ledger.port import Ledger
+from jobs.models import Catalogue
 from jobs.money import Days
 from jobs.request import Request
 from jobs.states import apply
@@ -30,7 +33,7 @@ from workers.api import protocol
 from workers.api.client import Api, Key
 from workers.api.protocol import PollAnswer, SubmitAnswer
 from workers.away import Away
-from workers.desk import Desk
+from workers.desk import Desk, Send
 from workers.epoch import EpochGuard
 from workers.gate import Gate
 from workers.inputs import Inputs
@@ -269,15 +272,47 @@ def make_house(
     catalogue = shipped_catalogue().with_limit(slots)
     ledger = MemoryLedger(catalogue, clock=clock)
     bucket, api, web = FakeBucket(), ScriptedApi(), ScriptedWeb()
-    layout = Layout()
     sent: list[tuple[str | int | bool, ...]] = []
 
     def send(task: str, *args: str | int, paid: bool = False) -> None:
         sent.append((task, *args, True) if paid else (task, *args))
 
-    ring, days = KeyRing(keys, clock), days or Days()
-    desk = Desk(
-        owner="w1",
+    desk = make_desk(
+        "w1",
+        catalogue,
+        ledger,
+        bucket,
+        api,
+        web,
+        stopping,
+        send,
+        threads=threads,
+        keys=keys,
+        days=days,
+        intents=intents,
+    )
+    return House(clock, stopping, ledger, bucket, api, web, desk, sent)
+
+
+def make_desk(
+    owner: str,
+    catalogue: Catalogue,
+    ledger: Ledger,
+    bucket: Bucket,
+    api: Api,
+    web: Web,
+    stopping: threading.Event,
+    send: Send,
+    *,
+    threads: int = 12,
+    keys: Sequence[Key] = (KEY,),
+    days: Days | None = None,
+    intents: bool = False,
+) -> Desk:
+    """Return a process's desk over these ports."""
+    layout, ring, days = Layout(), KeyRing(keys, ledger.now), days or Days()
+    return Desk(
+        owner=owner,
         catalogue=catalogue,
         ledger=ledger,
         bucket=bucket,
@@ -289,13 +324,12 @@ def make_house(
         gate=Gate(ledger, stopping, days, ring.another),
         intents=Intents(bucket, layout, on=intents),
         epoch=EpochGuard(ledger, bucket, layout, "here"),
-        keeper=LeaseKeeper(ledger, "w1"),
+        keeper=LeaseKeeper(ledger, owner),
         pace=Pace(),
         send=send,
         doubt_wait_s=30.0,
         threads=threads,
         days=days,
-        away=Away(clock),
+        away=Away(ledger.now),
         stopping=stopping,
     )
-    return House(clock, stopping, ledger, bucket, api, web, desk, sent)

@@ -16,6 +16,7 @@ import httpx
 from pydantic import SecretStr
 
 from config.settings import REFUSED_STATUSES
+from jobs.crashpoints import crashpoint
 from workers.api import protocol
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
 from workers.hosts import api_host_allowed, key_allowed
@@ -111,12 +112,15 @@ class Api:
             end = max(len(body) - LAST, 0)
             for start in range(0, end, PIECE):
                 yield body[start : min(start + PIECE, end)]
+            crashpoint("body-begun")
             asked = time.monotonic()
             before_last()
+            crashpoint("sent")
             if time.monotonic() - asked > MARK_TO_LAST_S:
                 raise NotSent("writing down the intent took too long", by_us=True)
             released = True
             yield body[end:]
+            crashpoint("last-bytes-sent")
 
         headers = {
             "x-key": key.secret.get_secret_value(),
@@ -172,6 +176,7 @@ class Api:
                 began = time.monotonic()
                 for piece in response.iter_bytes():
                     data += piece
+                    crashpoint("downloading")
                     if len(data) > LARGEST_RESULT:
                         raise DownloadFailed("the result is larger than any picture of the API", transient=False)
                     if time.monotonic() - began > DOWNLOAD_S:
