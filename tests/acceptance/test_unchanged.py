@@ -107,6 +107,8 @@ def test_exactly_the_rows_that_are_not_as_they_were_run_again(house: House) -> N
     assert api.totals()["posts"] == 12 + 3
     assert bucket.get(outputs["row-001"]) == b"somebody else's"
 
+    said = house.retouch("explain", batch, "row-005")
+    assert "is filed already, so nothing was bought" in said.out
     over = house.submit(house.manifest([*rows, new]), "--overwrite")
     assert house.ended(over, 60).states == {"unchanged": 13}
     assert agreed(house, over)["unchanged"] == 12

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.batch import Batch, BatchState, Table, document
+from jobs.bucket.layout import Layout
+from jobs.bucket.port import Head
 from jobs.bucket.rows import rows_of
 from jobs.errors import Refused, Unavailable
+from jobs.job import Result
+from jobs.known import state as states
+from jobs.known.evidence import asked
+from jobs.known.line import Known
+from jobs.known.state import Changes, NameState
 from jobs.request import Request
 from jobs.row import Row
+from producers import known as rows_known
+from producers.inbox.take import take
 from producers.known import KnownRows, Standing, known_rows
 from producers.plan import Plan
 from producers.price import Estimate
@@ -21,8 +33,9 @@ from producers.rounds import Wish, choose, planned_round
 from producers.rounds import begin as begin_round
 from producers.submit import PlanWriter, agreed, open_batch, settling
 from producers.view import View
+from tests.fakes import FakeBucket
 from tests.unit.desks import COST, RESERVE, URL, House, make_house, picture, receipt
-from tests.unit.intaking import Hints
+from tests.unit.intaking import Clock, Hints, desk
 from workers import feed as feeding
 from workers.api import protocol
 from workers.api.protocol import ResultReady
@@ -412,3 +425,80 @@ def test_a_plan_that_was_refused_leaves_no_settled_row_behind(shop: Shop) -> Non
         assert list(shop.bucket.keys(shop.layout.batch("c")))
 
     assert list(shop.bucket.keys(shop.layout.batch("c"))) == []
+
+
+def test_an_upload_of_unchanged_rows_is_settled_by_its_plan(shop: Shop, tmp_path: Path) -> None:
+    place = replace(desk(tmp_path, Clock(), bucket=shop.bucket), ledger=shop.house.ledger)
+    text = "id,image,prompt\n" + "".join(f"r{n},s3://bucket/in/{n}.png,on white\n" for n in (1, 2, 3))
+
+    def dropped(text: str) -> dict[str, Any]:
+        key = "retouch/inbox/team/autumn.csv"
+        shop.bucket.lay(key, text.encode())
+        head = shop.bucket.head(key)
+        assert head is not None
+        receipt = take(key, head.etag, place)
+        assert receipt is not None
+        shop.work(receipt["batch"])
+        return receipt
+
+    first = dropped(text)
+    again = dropped(text.replace("r2,s3://bucket/in/2", "r2,s3://bucket/in/5"))
+
+    assert (first["rows"], first["unchanged"]) == (3, 0)
+    assert (again["rows"], again["unchanged"]) == (3, 2)
+    assert again["expected_usd"] == pytest.approx(first["expected_usd"] / 3)
+    assert [line["state"] for line in shop.outcomes(again["batch"])] == ["unchanged", "stored", "unchanged"]
+
+
+class Files(FakeBucket):
+    """A bucket whose own files lie on disk, and that lists outputs which lie nowhere: its own memory does not count."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        super().__init__()
+        self._folder = folder
+        self._rows = rows
+
+    def put(self, key: str, data: bytes, **_: Any) -> None:
+        (self._folder / key.replace("/", "__")).write_bytes(data)
+
+    def get(self, key: str, **_: Any) -> bytes:
+        return (self._folder / key.replace("/", "__")).read_bytes()
+
+    def keys(self, prefix: str, **_: Any) -> Iterator[Head]:
+        if prefix.startswith("retouch/"):
+            found = (path.name.replace("__", "/") for path in self._folder.iterdir())
+            return (Head(key=key, bytes=1) for key in sorted(found) if key.startswith(prefix))
+        return (Head(key=f"{prefix}{n}.png", bytes=9, etag=f"{n:032x}") for n in range(self._rows))
+
+
+def learn_and_settle(folder: Path, rows: int) -> tuple[int, int]:
+    """Return how many rows were settled, and the most bytes of memory that it took to learn and to settle them."""
+    bucket, layout = Files(folder, rows), Layout()
+    tracemalloc.start()
+    with Changes(folder, rows) as changes:
+        for n in range(rows):
+            result = Result(key=f"o/{n}.png", sha256="ab", bytes=9, format="png", width=1, height=1, etag=f"{n:032x}")
+            row = make_row(n)._replace(output=f"o/{n}.{{ext}}")
+            evidence = f"etag:{n:032x} s3://bucket/in/{n}.png"
+            line = Known(output=row.output, id=row.id, at=1.0, asked=asked("bfl", row.request), inputs=(evidence,))
+            changes.add(replace(line, result=result))
+        NameState("autumn", bucket, layout).write(changes)
+    with known_rows("autumn", bucket=bucket, layout=layout, origin="bfl") as known:
+        settled = sum(known.settled(make_row(n)._replace(output=f"o/{n}.{{ext}}")) is not None for n in range(rows))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return settled, most
+
+
+def test_memory_does_not_grow_with_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "LINES_PER_SHARD", 128)
+    monkeypatch.setattr(states, "_WAITING", 64)
+    monkeypatch.setattr(rows_known, "_AT_ONCE", 64)
+    few, many = tmp_path / "few", tmp_path / "many"
+    few.mkdir()
+    many.mkdir()
+
+    (some, small), (all_, large) = learn_and_settle(few, 400), learn_and_settle(many, 4_000)
+
+    assert (some, all_) == (400, 4_000)
+    assert large < 2 * small
