@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.parts import bucket_of, catalogue_of, layout_of
-from config.settings import Settings
+from config.settings import Settings, SettingsError
 from jobs.bucket.port import Head
 from jobs.errors import StorageError
 from jobs.models import Catalogue
@@ -20,7 +20,7 @@ from jobs.report.wording import counted, dollars, duration, shown
 from jobs.row import IdleRow, Row
 from producers.cli import options as o
 from producers.cli.asked import Asked, taking_asked
-from producers.cli.house import SIMULATED_ORIGIN, looking_house, settings_of
+from producers.cli.house import SIMULATED_ORIGIN, House, looking_house, settings_of
 from producers.cli.voice import OK, USAGE, Stop, Voice
 from producers.known import KnownRows, known_rows
 from producers.manifest.listing import Objects, s3_place
@@ -37,8 +37,8 @@ def plan(asked: Asked, json: o.Json = False, quiet: o.Quiet = False) -> int:
     """Check every row of MANIFEST and show what would run, with its price. Nothing is started or bought."""
     voice = Voice(json=json, quiet=quiet)
     settings = settings_of(voice)
-    with _done_before(asked, settings, voice) as done:
-        made = planned(asked, settings, catalogue_of(settings), voice, settle=done)
+    with _local_store(asked, settings, voice) as house, _done_before(asked, settings, voice, house) as done:
+        made = planned(asked, house.settings if house else settings, catalogue_of(settings), voice, settle=done)
     if made.invalid and not asked.skip_invalid:
         raise refused(made, document(made))
     if not voice.json:
@@ -170,17 +170,48 @@ def document(made: Plan) -> dict[str, Any]:
 
 
 @contextmanager
-def _done_before(asked: Asked, settings: Settings, voice: Voice) -> Iterator[Callable[[Row], bool]]:
+def _local_store(asked: Asked, settings: Settings, voice: Voice) -> Iterator[House | None]:
+    """Open the local store where the manifest is a prefix in it; None where it is not.
+
+    It is started where it does not run, as `status` does: what is in it cannot be listed otherwise.
+
+    Raises:
+        Stop: the prefix lies in no store that is known here.
+    """
+    place = "" if asked.manifest.exists() else s3_place(asked.manifest)
+    if not place or settings.has_real_storage:
+        yield None
+        return
+    own = "set RETOUCH_S3__BUCKET, and RETOUCH_S3__ENDPOINT_URL where it is not AWS"
+    if not place.startswith(f"s3://{BUCKET}/"):
+        raise Stop("manifest", f"No store is set in which {shown(place)} could lie.", f"{own[0].upper()}{own[1:]}.")
+    if not settings.data_dir.is_dir():
+        message = f"{shown(place)} lies in the local store, and none was ever started in this folder."
+        raise Stop("manifest", message, f"Give the folder with the pictures instead; for a store of your own {own}.")
+    with looking_house(voice) as house:
+        yield house
+
+
+@contextmanager
+def _done_before(
+    asked: Asked, settings: Settings, voice: Voice, house: House | None
+) -> Iterator[Callable[[Row], bool]]:
     """Yield what says whether a row is unchanged; no row is, where the records cannot be looked into.
 
     A store of the local stack is joined where it runs; to look, none is started.
     """
+    opened: AbstractContextManager[KnownRows]
     with ExitStack() as stack:
-        if settings.has_real_storage:
-            simulated = what_is_wanted(settings, simulate=asked.simulate, with_worker=False).simulator
+        if house is not None:
+            opened = house.known(asked.batch_name(), fresh=asked.fresh)
+        elif settings.has_real_storage:
+            try:
+                simulated = what_is_wanted(settings, simulate=asked.simulate, with_worker=False).simulator
+            except SettingsError:  # about the API's key: a plan needs none
+                simulated = False
             bucket = bucket_of(settings)
             stack.callback(bucket.close)
-            opened: AbstractContextManager[KnownRows] = known_rows(
+            opened = known_rows(
                 asked.batch_name(),
                 bucket=bucket,
                 layout=layout_of(settings),

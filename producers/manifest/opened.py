@@ -45,7 +45,8 @@ def _opened(path: Path, said: PlanOptions, objects: Objects | None) -> Manifest:
             message = f"the bucket {shown(bucket)} is not among those that may be read ({allowed})"
             raise ManifestError(message, remedy="add it to RETOUCH_S3__INPUT_BUCKETS")
         if objects is None:
-            raise ManifestError(f"{place} cannot be listed here", remedy="set RETOUCH_S3__BUCKET to a store's")
+            own = "set RETOUCH_S3__BUCKET, and RETOUCH_S3__ENDPOINT_URL where it is not AWS"
+            raise ManifestError(f"{place} lies in no store that is set here", remedy=own)
         ours = f"s3://{said.bucket}/{said.prefix}" if said.bucket else ""
         return PrefixManifest(path, objects, Pattern(said.pattern), ours)
     if path.is_dir():

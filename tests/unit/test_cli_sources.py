@@ -42,12 +42,29 @@ def test_a_drafted_profile_plans_the_export_that_it_was_drafted_for(
     assert {problem["code"] for problem in document["problems"]} == {"value_missing"}
 
 
-def test_a_prefix_cannot_be_planned_while_the_local_store_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
-    code = run(["plan", "s3://retouch/in/", "--prompt", "x", "--json"])
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("s3://retouch/in/", "lies in the local store, and none was ever started in this folder"),
+        ("s3://shop/in/", "No store is set in which 's3://shop/in/' could lie"),
+    ],
+)
+def test_a_prefix_of_a_store_that_is_nowhere_is_an_error_that_says_which_store_to_set(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    code = run(["plan", place, "--prompt", "x", "--json"])
 
     document = json.loads(capsys.readouterr().out)
     assert code == 2
-    assert document["error"]["remedy"]
+    assert message.replace("'", "") in document["error"]["message"].replace("'", "")
+    assert "RETOUCH_S3__BUCKET" in document["error"]["remedy"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_of_a_manifest_names_its_file_line_and_column(
