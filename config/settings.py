@@ -192,7 +192,7 @@ class KeepSettings(_Part):
 
 
 class InboxSettings(_Part):
-    run_below_usd: Annotated[float, Field(ge=0)] = 10.0  # a dropped manifest that is dearer waits for a yes; default 10
+    run_below_usd: Annotated[float, Field(ge=0)] = 10.0  # the most that runs without a yes may cost; default 10
     look_s: Annotated[float, Field(gt=0, le=3600)] = 10.0  # how often the inbox is listed; default 10
 
 

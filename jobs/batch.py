@@ -13,8 +13,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from jobs.job import State
+from jobs.money import Reached
 from jobs.outcome import usd
 from jobs.reasons import REASONS
+from jobs.report.waiting import why_waits
 
 ROWS_PER_CHUNK = 256
 UNCHANGED_PER_CHUNK = 1_000
@@ -161,7 +163,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
     counts = {str(state): int(progress.counts.get(state, 0)) for state in State}
     counts["unchanged"] += batch.unchanged
     counts["queued"] += max(batch.rows - sum(counts.values()), 0)
-    return {
+    found = {
         "batch": batch.id,
         "name": batch.name,
         "round": batch.round,
@@ -181,10 +183,31 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "expected_usd": usd(batch.expected),
         "at_most_usd": usd(batch.at_most),
         "ceiling_usd": usd(progress.ceiling or batch.ceiling),
+        "first_edits": {
+            "edits": progress.first,
+            "cost_usd": usd(progress.first_cost),
+            "expected_usd": usd(progress.first_expected),
+        },
+        "cap": _cap(progress),
         "simulated": batch.simulated,
         "created_at": batch.created_at,
         "finished_at": progress.finished_at or None,
         "report": report,
+    }
+    return {**found, "detail": why_waits(found)}
+
+
+def _cap(progress: Progress) -> dict[str, Any] | None:
+    """Return which ceiling a batch has reached: `ceiling` (its own), `day_cap` or `key_cap`."""
+    if progress.reason != "cap" or not progress.about:
+        return None
+    reached = Reached.from_json(progress.about)
+    return {
+        "which": reached.which,
+        "needed_usd": usd(reached.needed),
+        "limit_usd": usd(reached.limit or progress.ceiling),
+        "day": reached.day[:10],
+        "time_zone": reached.zone,
     }
 
 

@@ -187,6 +187,11 @@ class MemoryLedger(MemoryPresence):
             if books and books.pending and books.pending[0] == part:
                 books.pending = None
 
+    def outcomes(self, batch: str) -> Sequence[str]:
+        with self._lock:
+            books = self._books.get(batch)
+            return [*(books.pending[1] if books.pending else ()), *books.outcomes] if books else []
+
     def outcomes_waiting(self, batch: str) -> tuple[int, float]:
         with self._lock:
             return self._books[batch].outcomes_waiting(self.now()) if batch in self._books else (0, 0.0)

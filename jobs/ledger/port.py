@@ -156,6 +156,9 @@ class Ledger(Protocol):
     def drop_outcomes(self, batch: str, part: int) -> None:
         """Forget a part that is safe in the bucket."""
 
+    def outcomes(self, batch: str) -> Sequence[str]:
+        """Return the finished outcomes that are not known to lie in the bucket; they stay where they are."""
+
     def outcomes_waiting(self, batch: str) -> tuple[int, float]:
         """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
 

@@ -154,6 +154,15 @@ class RedisLedger(Presence):
         k = self._keys
         self._script("drop_outcomes", [k.batch(batch), k.outcomes(batch, part)], [part])
 
+    def outcomes(self, batch: str) -> Sequence[str]:
+        """Return the finished outcomes that are not known to lie in the bucket; they stay where they are."""
+        k = self._keys
+        found: list[str] = self._guarded(self._client.lrange, k.outcomes(batch), 0, -1)
+        part = self._guarded(self._client.hget, k.batch(batch), "part_pending")
+        if part:
+            found += self._guarded(self._client.lrange, k.outcomes(batch, int(part)), 0, -1)
+        return found
+
     def outcomes_waiting(self, batch: str) -> tuple[int, float]:
         """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
         k = self._keys

@@ -68,8 +68,8 @@ class _Known:
     """What the lines of one row say: the one that counts for each round, and charges that became known late."""
 
     rounds: dict[int, _Line] = field(default_factory=dict)
-    late: dict[str, float] = field(default_factory=dict)
-    """Cost in dollars by task id; a line that comes twice counts once."""
+    late: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The line by its task's id; one that comes twice counts once."""
 
     def add(self, round_: int, line: _Line) -> None:
         before = self.rounds.get(round_)
@@ -80,11 +80,12 @@ class _Known:
         latest = max(self.rounds)
         outcome = json.loads(self.rounds[latest].text)
         told = {outcome["task_id"], *(second["task_id"] for second in outcome["duplicates"])}
-        for task_id, cost in self.late.items():
+        for task_id, line in self.late.items():
             if task_id not in told:
+                cost = line["cost_usd"]
                 outcome["duplicates"].append({"task_id": task_id, "cost_usd": cost})
                 outcome["cost_usd"] = round(outcome["cost_usd"] + cost, 6)
-        earlier = sum(line.micros for round_, line in self.rounds.items() if round_ != latest)
+        earlier = sum(other.micros for round_, other in self.rounds.items() if round_ != latest)
         return Joined(row, outcome, usd(earlier))
 
 
@@ -143,6 +144,19 @@ def joined(
         yield known.joined(row)
 
 
+def by_row(
+    outcomes: Iterable[Mapping[str, Any]], folder: Path, *, rows_per_range: int = ROWS_PER_RANGE
+) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Yield for every row the outcome that counts of each of its rounds, and the charges that became known late.
+
+    Arguments are those of `joined`.
+    """
+    _spill(outcomes, folder, rows_per_range)
+    for path in sorted(folder.glob("outcomes-*.spilled")):
+        for known in _read_range(path).values():
+            yield [json.loads(known.rounds[round_].text) for round_ in sorted(known.rounds)], [*known.late.values()]
+
+
 def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: int) -> None:
     waiting: dict[int, list[str]] = {}
     count = 0
@@ -177,7 +191,7 @@ def _read_range(path: Path) -> dict[int, _Known]:
             known = found.setdefault(int(row), _Known())
             if kind == LATE:
                 late = json.loads(text)
-                known.late[late["task_id"]] = late["cost_usd"]
+                known.late[late["task_id"]] = late
             else:
                 known.add(int(round_), _Line((int(attempt), int(kind)), int(micros), text))
     path.unlink()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.job import State
+from jobs.report.waiting import first_edits
 from jobs.report.wording import counted, dollars, duration, shown
 
 _ORDER = (State.STORED, State.UNCHANGED, State.MODERATED, State.FAILED, State.CANCELLED)
@@ -45,7 +46,8 @@ def _rows(summary: Mapping[str, Any]) -> str:
 
 def _money(summary: Mapping[str, Any]) -> str:
     spent, expected, most = (dollars(summary[key]) for key in ("cost_usd", "expected_usd", "at_most_usd"))
-    return f"Spent {spent} (expected {expected}, at most {most})"
+    over = first_edits(summary)
+    return f"Spent {spent} (expected {expected}, at most {most})" + (f"\n{over}" if over else "")
 
 
 def _reasons(summary: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from producers.cli.explaining import explain
 from producers.cli.reconciling import reconcile
 from producers.cli.retry import retry
 from producers.cli.scheduling import schedule
+from producers.cli.spending import spend
 from producers.cli.voice import INTERRUPTED, Stop, Voice, debugging, explained
 
 P = ParamSpec("P")
@@ -52,6 +53,7 @@ app.command("retry")(retry)
 app.command("reconcile")(reconcile)
 app.command("report")(results.report)
 app.command("download")(results.download)
+app.command("spend")(spend)
 app.command("clean")(clean)
 app.command("doctor")(doctor)
 app.command("explain")(explain)

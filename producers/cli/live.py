@@ -57,7 +57,8 @@ def standing(found: Document) -> str:
     if not found["reason"]:
         return str(found["state"])
     reason = REASONS.get(found["reason"])
-    why = f"({found['reason']}): {reason.sentence}" if reason else f"({found['reason']})"
+    sentence = found.get("detail") or (reason.sentence if reason else "")
+    why = f"({found['reason']}): {sentence}" if sentence else f"({found['reason']})"
     return f"{found['state']} {why}"
 
 
@@ -66,7 +67,9 @@ def needs(found: Document) -> list[str]:
     said = list(found.get("warnings", ()))
     if found["state"] == "paused":
         reason = REASONS.get(found["reason"])
-        if reason is not None:
+        if found.get("detail"):
+            said.append(f"Paused: {found['detail']}")
+        elif reason is not None:
             said.append(f"Paused: {reason.sentence} ({reason.acts}; `retouch resume {shown(found['batch'])}`)")
     if found["held"]:
         said.append(f"{counted(found['held'], 'row')} held in doubt: {REASONS['in_doubt'].sentence}")

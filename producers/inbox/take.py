@@ -20,6 +20,7 @@ import structlog
 
 from jobs.batch import Batch
 from jobs.errors import NotFound, PreconditionFailed, Refused
+from jobs.models import MICROS_PER_USD
 from jobs.outcome import usd
 from producers.inbox.place import Upload, inbox_of
 from producers.intake.desk import Desk, alone
@@ -132,8 +133,10 @@ def _answered(upload: Upload, path: Path, desk: Desk, still_ours: Callable[[], N
             return {**blank, "error": {"message": error.message, "line": error.line, "remedy": error.remedy}}
         if batch is None:
             return {**blank, **_problems(made, desk.layout.batch(id_, ERRORS))}
-    runs = usd(batch.expected) < desk.settings.inbox.run_below_usd
-    if runs:
+    most = desk.settings.inbox.run_below_usd
+    runs = usd(batch.expected) < most
+    if runs:  # nobody was asked, so it spends no more than what may run without asking
+        batch = replace(batch, ceiling=min(batch.ceiling, round(most * MICROS_PER_USD)))
         open_planned(batch, desk)
     return {**blank, **_accepted(batch, runs=runs)}
 
@@ -146,6 +149,7 @@ def _accepted(batch: Batch, *, runs: bool) -> Receipt:
         "unchanged": batch.unchanged,
         "expected_usd": usd(batch.expected),
         "at_most_usd": usd(batch.at_most),
+        "ceiling_usd": usd(batch.ceiling),
     }
     return found if runs else {**found, "remedy": f"It waits for a yes: `retouch resume {batch.id}` starts it."}
 

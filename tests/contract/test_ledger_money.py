@@ -410,3 +410,17 @@ def test_a_days_book_expires_some_days_after_its_last_change(on_redis: tuple[Hou
     house.stored(house.one())
 
     assert 7 * 86_400 < client.ttl(f"retouch:money:{TODAY}") <= 8 * 86_400
+
+
+def test_finished_outcomes_can_be_read_and_stay_until_they_are_in_the_bucket(house: House) -> None:
+    house.open()
+    first, second = house.feed(2)
+    house.stored(first)
+    part = house.ledger.take_outcomes("b")
+    house.stored(second)
+
+    assert part is not None
+    assert len(house.ledger.outcomes("b")) == 2
+    house.ledger.drop_outcomes("b", part[0])
+    assert len(house.ledger.outcomes("b")) == 1
+    assert house.ledger.outcomes("unknown") == []

@@ -1,0 +1,54 @@
+"""Why a batch waits for money: the sentence has the arithmetic and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.batch import Batch, BatchState, Progress, document
+from jobs.money import Reached
+
+BATCH = Batch(
+    id="b-1", name="b", created_at=1.0, rows=40, groups={}, expected=1, at_most=2, ceiling=2_000_000, allowance=0
+)
+
+
+def told(reason: str, **known: Any) -> dict[str, Any]:
+    progress = Progress(
+        state=BatchState.PAUSED, reason=reason, cursors={}, staged={}, hot={}, counts={}, ceiling=2_000_000, **known
+    )
+    return document(BATCH, progress)
+
+
+def test_a_batch_at_its_ceiling_says_what_is_spent_what_is_needed_and_how_to_raise_it() -> None:
+    found = told("cap", settled=1_960_000, about=Reached(which="ceiling", needed=60_000).as_json())
+
+    assert found["cap"]["limit_usd"] == 2.0
+    assert found["detail"] == (
+        "The batch's ceiling of $2.00 is reached: $1.96 is spent, and the next edit may cost $0.06."
+        " `retouch resume b-1 --max-cost USD` raises it."
+    )
+
+
+def test_a_batch_at_a_days_cap_says_which_day_and_that_it_goes_on_by_itself() -> None:
+    reached = Reached(which="day_cap", needed=60_000, limit=500_000, day="2026-11-22-simulated", zone="Europe/Berlin")
+    found = told("cap", about=reached.as_json())
+
+    assert (found["cap"]["which"], found["cap"]["day"]) == ("day_cap", "2026-11-22")
+    assert found["detail"] == (
+        "The cap of the day of $0.50 is reached on 2026-11-22: the next edit may cost $0.06. It goes on by itself after"
+        " midnight (Europe/Berlin), or when RETOUCH_MONEY__DAY_CAP_USD of the workers is raised."
+    )
+
+
+def test_a_batch_whose_first_edits_were_too_dear_shows_the_sum() -> None:
+    found = told("proof", first=20, first_cost=2_700_000, first_expected=900_000)
+
+    assert found["first_edits"] == {"edits": 20, "cost_usd": 2.7, "expected_usd": 0.9}
+    assert found["detail"] == (
+        "The first 20 edits cost $2.70, expected were $0.90: 200 % over. `retouch resume b-1` goes on all the same."
+    )
+
+
+def test_a_batch_that_waits_for_something_else_says_nothing_of_money() -> None:
+    assert told("operator", first=20, first_cost=9, first_expected=1)["detail"] == ""
+    assert told("operator")["cap"] is None
