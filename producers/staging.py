@@ -52,6 +52,10 @@ class _Chunk:
     number: int
 
 
+class _Stopped(Exception):
+    """Staging is to end before its chunk does; what was uploaded of it is remembered."""
+
+
 class Staging:
     """Stages what is left of one batch. Several at once do no harm: they write the same bytes to the same keys."""
 
@@ -81,7 +85,7 @@ class Staging:
         When it stops early for any reason, the batch is paused with reason `staging` (unless it ended).
 
         Args:
-            stop: looked at between chunks and while waiting for the feed.
+            stop: looked at before each picture and while waiting for the feed.
             on_progress: told how many rows are left, after each chunk.
 
         Raises:
@@ -113,8 +117,11 @@ class Staging:
                 chunk = self._next(progress)
                 if chunk is None:
                     stop.wait(_LOOK_S)
-                else:
-                    self._stage(chunk, pool)
+                    continue
+                try:
+                    self._stage(chunk, pool, stop)
+                except _Stopped:
+                    return False
 
     def _next(self, progress: Progress) -> _Chunk | None:
         """Return the chunk that the feed will want first, or None while it has enough of everything."""
@@ -128,7 +135,7 @@ class Staging:
             return None
         return _Chunk(group, progress.staged.get(group, 0) // self._batch.chunk_rows)
 
-    def _stage(self, chunk: _Chunk, pool: ThreadPoolExecutor) -> None:
+    def _stage(self, chunk: _Chunk, pool: ThreadPoolExecutor, stop: Event) -> None:
         batch = self._batch
         source = self._layout.plan(batch.id, batch.round, chunk.group, chunk.number)
         # Not splitlines(): a cell may hold one of the line ends that only Python knows.
@@ -136,7 +143,13 @@ class Staging:
         rows = [Row.from_line(line) for line in lines if line]
         wanted = dict.fromkeys(seen for row in rows for seen in _local(row))
         new = [seen for seen in wanted if seen not in self._places]
-        for seen, place in zip(new, pool.map(self._upload, new), strict=True):
+
+        def upload(seen: FileSeen) -> str:
+            if stop.is_set():
+                raise _Stopped
+            return self._upload(seen)
+
+        for seen, place in zip(new, pool.map(upload, new), strict=True):
             self._places[seen] = place
         text = "".join(f"{_moved(row, self._places).as_line()}\n" for row in rows)
         while len(self._places) > _REMEMBERED:

@@ -33,6 +33,9 @@ from producers.submit import PlanWriter, agreed, batch_id, open_batch, settling
 
 Document = dict[str, Any]
 
+_PATIENCE_S = 1.0
+"""After so long without a word people press Ctrl-C again."""
+
 
 @taking_asked
 def run(
@@ -131,7 +134,7 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
 def to_the_end(batch: Batch, house: House, voice: Voice) -> int:
     """Follow a batch that is open, bring its results here if the store is local, and say how it ended."""
     try:
-        with uploading(batch, house) as uploads:
+        with uploading(batch, house, voice) as uploads:
             found = _follow(batch, house, voice, uploads)
     except KeyboardInterrupt:
         raise _interrupted(batch, house) from None
@@ -196,10 +199,14 @@ class Uploads:
         if self._error is not None:
             raise self._error
 
-    def close(self) -> None:
-        """Stop after the chunk that is being uploaded; what is left pauses the batch."""
+    def close(self, say: Callable[[str], None]) -> None:
+        """Stop after the pictures that are being uploaded; what is left pauses the batch."""
         self._stop.set()
-        if self._thread is not None:
+        if self._thread is None:
+            return
+        self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive():
+            say("Stopping; first what is being uploaded ends.")
             self._thread.join()
 
     def _run(self) -> None:
@@ -210,13 +217,13 @@ class Uploads:
 
 
 @contextmanager
-def uploading(batch: Batch, house: House) -> Iterator[Uploads]:
+def uploading(batch: Batch, house: House, voice: Voice) -> Iterator[Uploads]:
     """Upload the local pictures of a batch beside whatever else is done."""
     uploads = Uploads(batch, house)
     try:
         yield uploads
     finally:
-        uploads.close()
+        uploads.close(voice.note)
 
 
 def stage(batch: Batch, house: House, voice: Voice) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -225,6 +226,41 @@ def test_staging_that_is_stopped_pauses_the_batch_and_goes_on_from_its_mark(hous
     assert done
     assert told == [38, 6, 0]
     assert house.state(batch) == ("open", "")
+
+
+def test_staging_that_is_stopped_in_a_chunk_ends_with_the_pictures_in_hand_and_remembers_them(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path]
+) -> None:
+    settled(monkeypatch)
+    paths = [picture(tmp_path, f"{n}.png", f"#0000{n:02x}") for n in range(32)]
+    batch = house.open([row(n, path) for n, path in enumerate(paths, 1)])
+    stop = threading.Event()
+    house.bucket = cast("Bucket", Telling(house.bucket, stop.set))
+
+    done = house.staging(batch, tmp_path / "data").run(stop)
+    uploaded, mark = len(house.pictures()), house.mark(batch)
+    house.ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
+    house.staging(batch, tmp_path / "data").run(threading.Event())
+
+    assert (done, mark) == (False, 0)
+    assert 1 <= uploaded <= 2 * staging.UPLOADS
+    assert house.mark(batch) == 32
+    assert sorted(reads) == sorted(paths), "each was read once"
+
+
+class Telling:
+    """A bucket that tells of each picture that was put into it."""
+
+    def __init__(self, bucket: Bucket, tell: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bucket, name)
+
+    def put(self, key: str, data: bytes, **more: Any) -> None:
+        self._bucket.put(key, data, **more)
+        self._tell()
 
 
 def test_an_error_pauses_the_batch_and_is_told(house: House, tmp_path: Path) -> None:
