@@ -176,7 +176,8 @@ class RowChecker:
         if self._meaning.image is None:
             raise ManifestError(
                 f"the manifest has no column 'image'{hint('image', self._columns)}",
-                remedy=f"name the column with the pictures 'image'; the columns are: {listed(self._columns)}",
+                remedy="name the column with the pictures 'image', or let `retouch columns FILE` draft a profile; "
+                f"the columns are: {listed([name for name in self._columns if name.strip()])}",
                 line=1,
             )
         if self._meaning.prompt is None and self._prompt is None:

@@ -17,7 +17,8 @@ from producers.manifest.opening import stamp
 from producers.manifest.problems import ManifestError, RowProblem, shown
 
 MAX_ROWS = 1_000_000
-MAX_COLUMNS = 200
+MAX_COLUMNS = 1_000
+"""Attributes of a PIM times its languages and channels."""
 
 
 class RawRow(NamedTuple):
@@ -153,17 +154,18 @@ class Manifest(ABC):
 
 
 def checked_header(names: Sequence[str], line: int) -> tuple[str, ...]:
-    """Return the names of a table's columns.
+    """Return the names of a table's columns. One without a name is data that no template can name: pandas writes one
+    before its index, Excel writes them after the last column.
 
     Raises:
-        ManifestError: there are over 200, one is empty, or one stands twice.
+        ManifestError: there are over 1,000, none has a name, or one stands twice.
     """
     if len(names) > MAX_COLUMNS:
-        raise ManifestError(f"the manifest has over {MAX_COLUMNS} columns", remedy="leave some out", line=line)
+        raise ManifestError(f"the manifest has over {MAX_COLUMNS:,} columns", remedy="leave some out", line=line)
     first: dict[str, int] = {}
     for position, name in enumerate(names, 1):
         if not name.strip():
-            raise ManifestError(f"column {position} has no name", remedy="name it or remove it", line=line)
+            continue
         if name in first:
             raise ManifestError(
                 f"two columns are named {shown(name)}: {first[name]} and {position}",

@@ -16,7 +16,8 @@ from producers.manifest.spelling import closest, hint
 
 _TRUE = frozenset({"true", "yes", "1"})
 _FALSE = frozenset({"false", "no", "0"})
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_INTEGER = re.compile(r"([+-]?[0-9]{1,18})(?:\.0)?")
+"""Whole numbers with gaps between them are written as `7.0` by half of the world's tools; `1.000` may be a thousand."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?:[eE][+-]?[0-9]{1,3})?")
 _RATIO = re.compile(r"(\d+):(\d+)")
 _WIDEST = (21, 9)
@@ -43,9 +44,10 @@ def parse_value(field: Field, text: str, *, decimal_comma: bool = False) -> Para
         case "boolean":
             return _boolean(field, text)
         case "integer":
-            if not _INTEGER.fullmatch(text):
+            whole = _INTEGER.fullmatch(text)
+            if whole is None:
                 raise BadValue(f"{field.name} is {shown(text)}, not a whole number", _wanted(field))
-            return _in_range(field, int(text), text)
+            return _in_range(field, int(whole[1]), text)
         case "number":
             if decimal_comma and text.count(",") == 1 and "." not in text:
                 text = text.replace(",", ".")

@@ -387,6 +387,19 @@ def test_ids_that_are_dates_are_taken_where_the_profile_or_a_flag_says_so(
     assert not alone.invalid
 
 
+def test_columns_without_a_name_come_back_and_do_not_stop_what_failed(tmp_path: Path) -> None:
+    path = written(tmp_path, ",id,image,,\n0,a,s3://shop/a.jpg,x,\n")
+    made, rows = plan(path, tmp_path)
+
+    folder = report(tmp_path / "report", made, rows, State.FAILED)
+    _, again = plan(folder / "failed.csv", tmp_path)
+
+    header, line = table(folder / "results.csv", made)
+    assert header[:5] == ["", "id", "image", "", ""]
+    assert line[:5] == ["0", "a", "s3://shop/a.jpg", "x", ""]
+    assert asked(again) == asked(rows)
+
+
 def test_rows_of_json_are_mapped_too_and_lists_are_several_pictures(tmp_path: Path) -> None:
     profile = written(tmp_path, 'id = "{sku}-{position}"\n[[images]]\ncolumns = ["images"]\n', "own.toml")
     text = '[{"sku": 7, "images": ["s3://shop/a.jpg", {"src": "s3://shop/b.jpg"}]}, {"images": [], "width": "x"}]'
