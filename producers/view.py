@@ -20,6 +20,7 @@ from jobs.job import FINAL
 from jobs.ledger.port import Ledger, WorkerSeen
 from jobs.models import Catalogue
 from jobs.report.summary import EXAMPLES
+from jobs.report.wording import moment
 from producers.submit import PLANNED_MARK
 
 NO_WORKER = "No worker has been seen for 60 s: start one with `retouch worker`."
@@ -180,6 +181,9 @@ class View:
             found.append(self.no_worker)
         if progress.state == BatchState.OPEN:
             found += _out_of_reach(workers)
+        for key, parked in self._ledger.parked_keys().items():
+            since = f"{moment(parked.since)} ({parked.why})"
+            found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
         if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
             found.append(
                 "All pictures uploaded so far are done and more are to come: if no command is uploading them,"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -82,18 +83,22 @@ class Accounts:
             KeyRefused: 403 for none or an unknown one, 422 for a malformed one. The form is looked at first,
                 as the API does.
         """
-        account = self.by_key.get(key or "")
-        if account is not None:
-            return account
         if not key:
             raise KeyRefused(403, "Not authenticated")
         if len(key) < 8 or not key.isascii() or not key.isprintable():
             raise KeyRefused(422, "Invalid API key format")
         if self._known and key not in self._known:
             raise KeyRefused(403, "Not authenticated")
+        account = self.by_key.get(key)
+        if account is not None:
+            return account
         account = Account(id=sha256(key.encode()).hexdigest()[:8], credits=self._credits)
         self.by_key[key] = account
         return account
+
+    def know(self, keys: Collection[str]) -> None:
+        """Take these keys from now on and no others; with none, any."""
+        self._known = frozenset(keys)
 
     def top_up(self, credits_: float) -> None:
         """Set what every key has, and what every new key starts with."""

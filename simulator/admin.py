@@ -21,7 +21,7 @@ async def administer(service: Service, request: web.BaseRequest) -> web.Response
 
     `GET ledger` (all tasks and the totals; `?summary=1` for the totals alone), `POST faults` (a JSON object of
     figures to change), `POST pause` (`{"paused": true|false}`: every API answer is a 503 meanwhile),
-    `POST credits` (`{"credits": n}`, for every key).
+    `POST credits` (`{"credits": n}`, for every key), `POST keys` (`{"keys": [...]}`: these alone are taken).
     """
     now = service.clock()
     match request.method, request.path:
@@ -30,7 +30,7 @@ async def administer(service: Service, request: web.BaseRequest) -> web.Response
             if request.query.get("summary") in ("1", "true"):
                 return answers.json_answer(totals)
             return answers.json_answer({**totals, "entries": [entry(t, now) for t in service.tasks.values()]})
-        case "POST", "/admin/faults" | "/admin/pause" | "/admin/credits":
+        case "POST", "/admin/faults" | "/admin/pause" | "/admin/credits" | "/admin/keys":
             try:
                 return answers.json_answer(_told(service, request.path, await request.content.read()))
             except ValueError as error:
@@ -49,6 +49,12 @@ def _told(service: Service, path: str, raw: bytes) -> dict[str, Any]:
     if path == "/admin/pause":
         service.paused = bool(given.get("paused", True))
         return {"paused": service.paused}
+    if path == "/admin/keys":
+        keys = given.get("keys")
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError('send {"keys": [a key, ...]}')
+        service.accounts.know(keys)
+        return {"keys": len(keys)}
     amount = given.get("credits")
     if isinstance(amount, bool) or not isinstance(amount, int | float):
         raise ValueError('send {"credits": a number}')  # noqa: TRY004 - as above

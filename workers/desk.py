@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from jobs.ledger.port import Ledger
 from jobs.models import Catalogue, Model
 from jobs.money import Days
 from jobs.retry import doubt_wait
-from workers.api.client import Api
+from workers.api.client import Api, Key
 from workers.away import Away
 from workers.epoch import EpochGuard
 from workers.gate import Gate
@@ -63,6 +63,8 @@ class Desk:
     results: Results
     api: Api
     keys: KeyRing
+    read_keys: Callable[[], Sequence[Key]]
+    """Returns the keys that the settings, and their file, name now."""
     inputs: Inputs
     gate: Gate
     intents: Intents

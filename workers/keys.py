@@ -1,22 +1,42 @@
-"""The API keys of this process: which one to submit with, and which one a task was submitted with."""
+"""The API keys of this process: which one to submit with, and which one a task was submitted with.
+
+A key that the API refuses is parked for all processes (the ledger says so) until a probe finds that it works again.
+A key behind which submissions only fail is rested for a while, then tried with one job.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from workers.api.client import Key
 
 PARKED_S = 60.0
-"""A refused key is tried again after this."""
+"""A job whose keys are all parked looks again after this; the probe of a parked key comes as often."""
+
+RUN = 5
+"""So many submissions in a row without an answer, or with a 5xx, rest a key."""
+
+REST_S, LONGEST_REST_S = 5.0, 60.0
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Submissions with a key that failed in a row, and until when it rests."""
+
+    failures: int = 0
+    rest_s: float = 0.0
+    until: float = 0.0
 
 
 class KeyRing:
-    """Hands out keys in turn. A refused key is parked for a minute."""
+    """Hands out keys in turn, but none that is parked or rests. Any number of threads may use it."""
 
     def __init__(self, keys: Sequence[Key], now: Callable[[], float]) -> None:
         self._keys = {key.id: key for key in keys}
-        self._parked: dict[str, float] = {}
+        self._parked: set[str] = set()
+        self._trouble: dict[str, _Trouble] = {}
         self._turn = 0
         self._now = now
         self._lock = threading.Lock()
@@ -26,12 +46,29 @@ class KeyRing:
         """The names of all keys."""
         return list(self._keys)
 
-    def next(self, *, besides: Collection[str] = ()) -> Key | None:
-        """Return the next key that is not parked and none of `besides` (ids), or None."""
+    @property
+    def works(self) -> bool:
+        """Whether a key is not parked."""
         with self._lock:
-            now = self._now()
-            known = [key for key in self._keys.values() if key.id not in besides]
-            free = [key for key in known if self._parked.get(key.id, 0.0) <= now]
+            return bool(self._keys.keys() - self._parked)
+
+    def replace(self, keys: Sequence[Key]) -> bool:
+        """Have these keys from now on; return whether that changes anything."""
+        with self._lock:
+            changed = self._keys.keys() != {key.id for key in keys}
+            self._keys = {key.id: key for key in keys}
+            return changed
+
+    def parked(self, ids: Collection[str]) -> None:
+        """Know that these keys are parked, and no others."""
+        with self._lock:
+            self._parked = set(ids)
+
+    def next(self, *, besides: Collection[str] = ()) -> Key | None:
+        """Return the next key that can be submitted with and is none of `besides` (ids), or None."""
+        with self._lock:
+            left_out = self._parked.union(besides)
+            free = [key for key in self._keys.values() if key.id not in left_out and self._rested(key.id)]
             if not free:
                 return None
             self._turn += 1
@@ -43,11 +80,42 @@ class KeyRing:
         return key.id if key else None
 
     def park(self, key_id: str) -> bool:
-        """Do not submit with this key for a while; return whether another one is left."""
+        """Submit with this key no more; return whether another one is left."""
         with self._lock:
-            self._parked[key_id] = self._now() + PARKED_S
-            return any(self._parked.get(key, 0.0) <= self._now() for key in self._keys)
+            self._parked.add(key_id)
+            return bool(self._keys.keys() - self._parked)
+
+    def failed(self, key_id: str) -> None:
+        """Note that a submission had no answer, or a 5xx: after some in a row the key rests, each time longer."""
+        with self._lock:
+            trouble = self._trouble.setdefault(key_id, _Trouble())
+            trouble.failures += 1
+            if trouble.failures >= RUN and self._now() >= trouble.until:
+                trouble.rest_s = min(max(trouble.rest_s * 2, REST_S), LONGEST_REST_S)
+                trouble.until = self._now() + trouble.rest_s
+
+    def answered(self, key_id: str) -> None:
+        """Note that the API answered a submission: the key needs no rest."""
+        with self._lock:
+            self._trouble.pop(key_id, None)
 
     def of(self, key_id: str) -> Key | None:
-        """Return a key by its name."""
+        """Return a key by its name, parked or not."""
         return self._keys.get(key_id)
+
+    def to_poll(self, key_id: str) -> Key | None:
+        """Return the key to look at a task with: the one that it was submitted with, else any that works, else none."""
+        with self._lock:
+            usable = [key for key in self._keys.values() if key.id not in self._parked]
+            own = self._keys.get(key_id)
+        return own if own in usable else usable[0] if usable else None
+
+    def _rested(self, key_id: str) -> bool:
+        """Whether a key may be tried: after a rest by one job, which holds it back for all others until it is known."""
+        trouble = self._trouble.get(key_id)
+        if trouble is None or trouble.failures < RUN:
+            return True
+        if self._now() < trouble.until:
+            return False
+        trouble.until = self._now() + trouble.rest_s
+        return True

@@ -29,8 +29,8 @@ def poll(job: Job, desk: Desk) -> Event:
     while True:
         if desk.sleep(desk.pace.wait(model.name, desk.now() - job.submitted_at)):
             return GivenBack(wait=0.0, why="shutting down")
-        # After a change of keys the task's own is gone; another one of the account may look, too.
-        answer = desk.api.poll(job.receipt.polling_url, desk.keys.of(job.key_id) or desk.keys.next())
+        # The task's own key may be parked or gone; another one of the account may look, too.
+        answer = desk.api.poll(job.receipt.polling_url, desk.keys.to_poll(job.key_id))
         if isinstance(answer, protocol.NoAnswer) and answer.after is None:
             desk.away.failed("api", answer.detail)
         else:

@@ -141,7 +141,11 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
     bucket = bucket_of(settings, connections=threads + 8)
     layout = layout_of(settings)
     trusted = settings.api.trusted_hosts
-    keys = KeyRing([Key.of(secret) for secret in settings.api.all_keys()], ledger.now)
+
+    def read_keys() -> list[Key]:
+        return [Key.of(secret) for secret in settings.api.all_keys()]
+
+    keys = KeyRing(read_keys(), ledger.now)
     days = days_of(settings)
     return Desk(
         owner=owner,
@@ -159,6 +163,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             refused=settings.submit.refused_statuses,
         ),
         keys=keys,
+        read_keys=read_keys,
         inputs=Inputs(bucket, layout, Web(trusted_hosts=trusted, max_bytes=MAX_BYTES), settings.s3.input_buckets),
         gate=Gate(ledger, stopping, days, keys.another),
         intents=Intents(bucket, layout, on=settings.submit.intents_in_bucket),

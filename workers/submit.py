@@ -40,7 +40,7 @@ def prepare(job: Job, desk: Desk) -> Event:
         return Failed(code="cancelled", detail="the batch is gone")
     key = desk.keys.next()
     if key is None:
-        return GivenBack(wait=PARKED_S, why="every key is parked")
+        return _without_key(job, desk)
     try:
         loaded = desk.inputs.load(order.request)
         print_ = fingerprint(batch.origin, order.request, loaded.identities)
@@ -107,6 +107,7 @@ def _sent(job: Job, desk: Desk, prepared: Prepared, key: Key) -> Event:
     except NotSent as error:
         if not error.by_us:
             desk.away.failed("api", str(error))
+            desk.keys.failed(key.id)
         return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
     except (Superseded, LedgerError) as error:  # the mark was not written, so nothing left
         return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
@@ -120,8 +121,10 @@ def _mark(job: Job, desk: Desk) -> None:
 def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Event:
     if isinstance(answer, protocol.RefusedForNow | protocol.Unknown):
         desk.away.failed("api", answer.detail)
+        desk.keys.failed(key.id)
     else:
         desk.away.answered("api")
+        desk.keys.answered(key.id)
     match answer:
         case protocol.Accepted(receipt=receipt):
             return Accepted(receipt=receipt)
@@ -130,11 +133,7 @@ def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Eve
             _throttle(desk, wait)
             return NotSubmitted(wait=wait, why="throttled")
         case protocol.KeyRefused(status=status, detail=detail):
-            log.warning("key refused", key=key.id, status=status, detail=detail)
-            if desk.keys.park(key.id):
-                return NotSubmitted(wait=0.0, why="key refused")
-            _pause_for_key(job, desk, f"HTTP {status}: {detail}")
-            return NotSubmitted(wait=60.0, why="key refused")
+            return _key_refused(job, desk, key, f"HTTP {status}: {detail}", status)
         case protocol.RefusedForGood(detail=detail):
             return Failed(code="request_refused", detail=detail)
         case protocol.RefusedForNow(detail=detail):
@@ -142,6 +141,32 @@ def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Eve
         case protocol.Unknown(detail=detail):
             wait = desk.doubt_wait(job.order.request.model)
             return Doubted(detail=f"the answer to the submission was lost ({detail})", wait=wait)
+
+
+def _without_key(job: Job, desk: Desk) -> Event:
+    if desk.keys.works:
+        return GivenBack(wait=backoff(job.waits + 1, cap=API_AWAY_S), why="every key rests")
+    _pause_for_key(job, desk, "every key is parked")
+    return GivenBack(wait=PARKED_S, why="every key is parked")
+
+
+def _key_refused(job: Job, desk: Desk, key: Key, detail: str, status: int) -> Event:
+    """Park the key for everybody. A 402 has been seen with credits left: then it says nothing about the key."""
+    if status == 402:
+        known = desk.api.credits(key)
+        if isinstance(known, protocol.KeyWorks) and known.micros is not None and known.micros >= job.order.reserve:
+            log.warning("402 although there are credits", key=key.id)
+            return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why="402 although there are credits")
+    another = desk.keys.park(key.id)
+    log.warning("key parked", key=key.id, why=detail)
+    try:
+        desk.ledger.park_key(key.id, detail)
+    except LedgerError as error:  # the others find out by themselves; this answer must still be written down
+        log.warning("parked key not told", why=str(error))
+    if another:
+        return NotSubmitted(wait=0.0, why="key refused")
+    _pause_for_key(job, desk, detail)
+    return NotSubmitted(wait=PARKED_S, why="key refused")
 
 
 def _throttle(desk: Desk, wait: float) -> None:

@@ -29,6 +29,7 @@ from workers.desk import Desk
 from workers.feed import wants
 from workers.finish import over
 from workers.keeper import RENEW_S
+from workers.keywatch import KeyWatch
 
 EVERY_S = 2.0
 LOCK_S = 6.0
@@ -49,6 +50,7 @@ class Tick:
         self._thread = threading.Thread(target=self._go, name="tick", daemon=True)
         self._strays_at = time.monotonic() + STRAYS_EVERY_S
         self._take_over_at = 0.0
+        self._keys = KeyWatch(desk)
 
     def start(self) -> None:
         """Begin to tick."""
@@ -84,13 +86,15 @@ class Tick:
         """Show that this process is alive and, with the lock, look after everything once."""
         desk = self._desk
         now = desk.now()
-        about = {"away": dict(desk.away.lasting())}
+        about = {"away": dict(desk.away.lasting()), "keys": list(desk.keys.ids)}
         seen = WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now, about=about)
         desk.ledger.see_worker(seen)
         self._told(desk.epoch.look)
+        self._keys.look()
         if not desk.ledger.lock("tick", desk.owner, LOCK_S):
             return
         self._told(desk.epoch.write)
+        self._guarded(self._keys.probe)
         for job in desk.ledger.lapsed(AT_ONCE) if time.monotonic() >= self._take_over_at else ():
             self._guarded(partial(take_over, job, desk), job=job.id)
         for hint in desk.ledger.due(AT_ONCE):
@@ -134,6 +138,7 @@ class Tick:
         batch, progress = found
         if progress.state is BatchState.PAUSED and progress.reason == "cap":
             let_go(batch, progress, desk)
+        self._keys.let_go(batch_id, progress)
         for group in batch.groups:
             if wants(batch, progress, group) and progress.hot.get(group, 0) < max(progress.low.get(group, 1), 1):
                 desk.send(FEED, batch_id, group)

@@ -49,6 +49,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "hash: this ledger's life: its id, the number of its last intent, why it is guarded",
         "never; `retouch reconcile` begins another",
     ),
+    ("parked", "hash: API keys (by their names) that the API refuses", "a probe that finds that the key works"),
     ("lock:<name>", "string: a lock's token", "`unlock`; expires"),
     ("op:<token>", "string: an operation that must not count twice", "expires after 15 min"),
     ("spool:<id>", "string: a worker's disk with kept results, and who works there", "expires after 30 days"),
@@ -109,6 +110,11 @@ class Keys:
     def spool(self, spool: str) -> str:
         """Return the key of a spool."""
         return f"{self.prefix}spool:{spool}"
+
+    @property
+    def parked(self) -> str:
+        """The API keys that are parked."""
+        return f"{self.prefix}parked"
 
     @property
     def epoch(self) -> str:

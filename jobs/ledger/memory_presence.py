@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jobs.ledger.books import Expiring
 from jobs.ledger.change import SPOOL_S, WORKER_S
-from jobs.ledger.port import SpoolSeen, WorkerSeen
+from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 
 
 class MemoryPresence:
@@ -20,6 +20,7 @@ class MemoryPresence:
         self._locks: Expiring[str] = Expiring(clock)
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
         self._spools: Expiring[SpoolSeen] = Expiring(clock)
+        self._parked: dict[str, ParkedKey] = {}
 
     def now(self) -> float:
         return self._clock()
@@ -55,6 +56,18 @@ class MemoryPresence:
     def spools(self) -> Sequence[SpoolSeen]:
         with self._lock:
             return list(self._spools.values())
+
+    def park_key(self, key: str, why: str) -> None:
+        with self._lock:
+            self._parked.setdefault(key, ParkedKey(why=why, since=self.now()))
+
+    def unpark_key(self, key: str) -> None:
+        with self._lock:
+            self._parked.pop(key, None)
+
+    def parked_keys(self) -> Mapping[str, ParkedKey]:
+        with self._lock:
+            return dict(self._parked)
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         heard = self._frees

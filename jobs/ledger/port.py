@@ -101,6 +101,14 @@ class SpoolSeen:
     seen_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedKey:
+    """An API key that nobody submits with: what the API said, and since when (epoch seconds)."""
+
+    why: str
+    since: float
+
+
 class Ledger(Protocol):
     """What Redis holds of a batch while it runs. Times are epoch seconds by the ledger's own clock."""
 
@@ -250,6 +258,15 @@ class Ledger(Protocol):
 
     def throttle(self, seconds: float) -> None:
         """Let nobody submit for so long (the longest wish counts)."""
+
+    def park_key(self, key: str, why: str) -> None:
+        """Note that the API refuses a key (by its name); the first note stands until it is unparked."""
+
+    def unpark_key(self, key: str) -> None:
+        """Note that a key works again."""
+
+    def parked_keys(self) -> Mapping[str, ParkedKey]:
+        """Return the keys that are parked, by their names."""
 
     def slots_used(self) -> Mapping[str, int]:
         """Return how many slots of each limit group are taken."""

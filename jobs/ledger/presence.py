@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,7 @@ import redis
 from jobs.errors import LedgerError
 from jobs.ledger.change import SPOOL_S, WORKER_S
 from jobs.ledger.keys import Keys
-from jobs.ledger.port import SpoolSeen, WorkerSeen
+from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
 
@@ -69,6 +69,20 @@ class Presence(RedisCalls):
     def workers(self) -> Sequence[WorkerSeen]:
         """Return the worker processes seen in the last minute."""
         return sorted((WorkerSeen(**seen) for seen in self._seen(self._keys.worker("*"))), key=lambda seen: seen.id)
+
+    def park_key(self, key: str, why: str) -> None:
+        """Note that the API refuses a key; the first note stands."""
+        note = json.dumps({"why": why, "since": self.now()})
+        self._guarded(self._client.hsetnx, self._keys.parked, key, note)
+
+    def unpark_key(self, key: str) -> None:
+        """Note that a key works again."""
+        self._guarded(self._client.hdel, self._keys.parked, key)
+
+    def parked_keys(self) -> Mapping[str, ParkedKey]:
+        """Return the keys that are parked."""
+        found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.parked)
+        return {key: ParkedKey(**json.loads(note)) for key, note in found.items()}
 
     def see_spool(self, spool: SpoolSeen) -> None:
         """Note a spool and what lies in it, for 30 days."""

@@ -15,6 +15,7 @@ from producers.cli import batches, columns, intaking, local, planning, results, 
 from producers.cli.cleaning import clean
 from producers.cli.doctor import doctor
 from producers.cli.explaining import explain
+from producers.cli.keyring import keys
 from producers.cli.reconciling import reconcile
 from producers.cli.retry import retry
 from producers.cli.scheduling import schedule
@@ -55,6 +56,7 @@ app.command("report")(results.report)
 app.command("download")(results.download)
 app.command("spend")(spend)
 app.command("clean")(clean)
+app.command("keys")(keys)
 app.command("doctor")(doctor)
 app.command("explain")(explain)
 app.add_typer(schedule)

@@ -5,7 +5,7 @@ The key goes to the origin of RETOUCH_API__BASE_URL and nowhere else: redirects 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -29,9 +29,30 @@ def look_at_api(base_url: str, keys: Sequence[SecretStr]) -> list[Finding]:
         return [_one(client, base_url, key) for key in keys]
 
 
+def credits_of(base_url: str, keys: Sequence[SecretStr]) -> Mapping[str, float]:
+    """Return what each key has left (dollars) by its name, where the API says so."""
+    found = {}
+    with httpx.Client(timeout=_ANSWER_S, trust_env=False, follow_redirects=False) as client:
+        for key in keys:
+            secret = key.get_secret_value()
+            try:
+                answer = client.get(base_url + CREDITS, headers={"x-key": secret})
+                left = _credits(answer) if answer.status_code == 200 else None
+            except (httpx.HTTPError, ValueError):  # away, or no JSON, or a key that cannot be a header
+                continue
+            if left is not None:
+                found[key_name(secret)] = left * USD_PER_CREDIT
+    return found
+
+
+def key_name(secret: str) -> str:
+    """Return the name under which a key may be spoken of, as workers do."""
+    return sha256(secret.encode()).hexdigest()[:8]
+
+
 def _one(client: httpx.Client, base_url: str, key: SecretStr) -> Finding:
     secret = key.get_secret_value()
-    name = sha256(secret.encode()).hexdigest()[:8]
+    name = key_name(secret)
     host = urlsplit(base_url).netloc
     if not secret.isascii() or not secret.isprintable():
         return broken(PART, f"The API key {name} holds characters that no key has.", f"Check the file, and {_MENDING}")

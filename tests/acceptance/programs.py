@@ -146,6 +146,10 @@ class Simulator(Program):
         """Return how many tasks have not ended."""
         return sum(key["in_flight"].get("flux", 0) for key in self.totals()["keys"].values())
 
+    def know_keys(self, *keys: str) -> None:
+        """Take these keys from now on, and no others."""
+        self._ask("POST", "/admin/keys", {"keys": list(keys)})
+
     def set_faults(self, **figures: float | str) -> None:
         """Change what is injected from now on."""
         self._ask("POST", "/admin/faults", figures)

@@ -126,3 +126,15 @@ def test_time_goes_forward(house: House) -> None:
     first = house.ledger.now()
 
     assert house.ledger.now() >= first > 1_700_000_000
+
+
+def test_a_parked_key_is_known_to_all_with_the_first_reason_until_it_is_unparked(house: House) -> None:
+    house.ledger.park_key("k1", "HTTP 403: no")
+    house.ledger.park_key("k1", "HTTP 401: no")
+    house.ledger.park_key("k2", "HTTP 402: no")
+    parked = house.ledger.parked_keys()
+    house.ledger.unpark_key("k1")
+
+    assert {key: each.why for key, each in parked.items()} == {"k1": "HTTP 403: no", "k2": "HTTP 402: no"}
+    assert parked["k1"].since > 0
+    assert list(house.ledger.parked_keys()) == ["k2"]

@@ -106,6 +106,8 @@ class ScriptedApi(Api):
         self.downloads: deque[Downloaded] = deque()
         self.bodies: list[tuple[str, bytes, str]] = []
         self.polled: list[tuple[str, Key | None]] = []
+        self.credit: dict[str, protocol.KeyWorks | protocol.KeyRefused | None] = {}
+        """What is said of a key (by its id) when it is asked for credits."""
         self.fetched: list[str] = []
 
     def submit(self, path: str, body: bytes, key: Key, before_last: Callable[[], None]) -> SubmitAnswer:
@@ -122,6 +124,9 @@ class ScriptedApi(Api):
     def poll(self, url: str, key: Key | None) -> PollAnswer:
         self.polled.append((url, key))
         return self.polls.popleft() if len(self.polls) > 1 else self.polls[0]
+
+    def credits(self, key: Key) -> protocol.KeyWorks | protocol.KeyRefused | None:
+        return self.credit.get(key.id)
 
     def download(self, url: str) -> tuple[bytes, int | None]:
         self.fetched.append(url)
@@ -320,6 +325,7 @@ def make_desk(
         results=Results(bucket, layout),
         api=api,
         keys=ring,
+        read_keys=lambda: keys,
         inputs=Inputs(bucket, layout, web, ["other"]),
         gate=Gate(ledger, stopping, days, ring.another),
         intents=Intents(bucket, layout, on=intents),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic import SecretStr
+
 from tests.unit.desks import KEY, OTHER_KEY, Clock
-from workers.keys import PARKED_S, KeyRing
+from workers.api.client import Key
+from workers.keys import REST_S, RUN, KeyRing
+
+THIRD = Key.of(SecretStr("a-third-key-for-tests"))
 
 
 def ring() -> tuple[KeyRing, Clock]:
@@ -35,14 +40,81 @@ def test_the_last_key_that_is_parked_leaves_none() -> None:
     assert keys.next() is None
 
 
-def test_a_parked_key_is_tried_again_after_a_minute() -> None:
+def test_a_key_stays_parked_until_the_ledger_says_otherwise() -> None:
     keys, clock = ring()
     keys.park(KEY.id)
     keys.park(OTHER_KEY.id)
+    clock.advance(3600)
 
-    clock.advance(PARKED_S)
+    before = keys.next()
+    keys.parked([OTHER_KEY.id])
 
-    assert keys.next() is not None
+    assert before is None
+    assert keys.next() == KEY
+
+
+def test_keys_of_a_rotated_file_replace_the_old_ones() -> None:
+    keys, _ = ring()
+    keys.park(KEY.id)
+    keys.park(OTHER_KEY.id)
+
+    assert keys.replace([THIRD])
+    assert not keys.replace([THIRD])
+    assert keys.next() == THIRD
+    assert keys.of(KEY.id) is None
+
+
+def test_a_task_is_looked_at_with_its_own_key_else_with_one_that_works_else_with_none() -> None:
+    keys, _ = ring()
+
+    own = keys.to_poll(KEY.id)
+    keys.park(KEY.id)
+    other = keys.to_poll(KEY.id)
+    keys.park(OTHER_KEY.id)
+
+    assert (own, other, keys.to_poll(KEY.id)) == (KEY, OTHER_KEY, None)
+
+
+def test_a_key_behind_which_submissions_only_fail_rests_and_is_then_tried_by_one_job() -> None:
+    clock = Clock()
+    keys = KeyRing([KEY], clock)
+    for _ in range(RUN):
+        keys.failed(KEY.id)
+
+    resting = keys.next()
+    clock.advance(REST_S)
+    tried, others = keys.next(), [keys.next() for _ in range(3)]
+    keys.answered(KEY.id)
+
+    assert (resting, tried, others) == (None, KEY, [None] * 3)
+    assert keys.works
+    assert [keys.next() for _ in range(3)] == [KEY] * 3
+
+
+def test_a_trial_that_fails_makes_the_rest_longer() -> None:
+    clock = Clock()
+    keys = KeyRing([KEY], clock)
+    for _ in range(RUN):
+        keys.failed(KEY.id)
+    clock.advance(REST_S)
+    keys.next()
+    clock.advance(REST_S)
+
+    keys.failed(KEY.id)
+    clock.advance(1.9 * REST_S)
+    early = keys.next()
+    clock.advance(0.2 * REST_S)
+
+    assert (early, keys.next()) == (None, KEY)
+
+
+def test_failures_between_answers_are_no_outage() -> None:
+    keys, _ = ring()
+    for _ in range(10 * RUN):
+        keys.failed(KEY.id)
+        keys.answered(KEY.id)
+
+    assert {key.id for key in (keys.next(), keys.next()) if key} == {KEY.id, OTHER_KEY.id}
 
 
 def test_a_parked_key_is_still_known_for_the_tasks_that_it_submitted() -> None:

@@ -12,6 +12,7 @@ from jobs.job import NO_SUM
 from workers.api.protocol import (
     Accepted,
     KeyRefused,
+    KeyWorks,
     NoAnswer,
     RefusedForGood,
     RefusedForNow,
@@ -22,6 +23,7 @@ from workers.api.protocol import (
     Throttled,
     Unknown,
     WasModerated,
+    decipher_credits,
     decipher_poll,
     decipher_submit,
     retry_after,
@@ -215,3 +217,16 @@ def test_only_a_2xx_with_an_id_is_ever_an_acceptance(status: int, value: object)
     answer = submitted(status, {"detail": value, "status": value, "polling_url": value, "cost": value})
 
     assert not isinstance(answer, Accepted)
+
+
+def test_credits_are_micro_dollars_and_a_key_that_is_refused_is_no_answer_lost() -> None:
+    assert decipher_credits(200, b'{"credits": 12.5}') == KeyWorks(micros=125_000)
+    assert decipher_credits(200, b"{}") == KeyWorks(micros=None)
+    assert decipher_credits(403, b'{"detail": "Not authenticated"}') == KeyRefused(
+        status=403, detail="Not authenticated"
+    )
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b"{}"), (429, b"{}"), (200, b"<html>"), (302, b"")])
+def test_what_says_nothing_of_a_key_is_no_answer(status: int, body: bytes) -> None:
+    assert decipher_credits(status, body) is None

@@ -14,11 +14,12 @@ from jobs.errors import LedgerError, Refused, Superseded, Unavailable
 from jobs.events import Accepted, AttemptFailed, Begun, Doubted, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.pictures import check_result, identity
 from jobs.request import fingerprint
-from tests.unit.desks import KEY, OTHER_KEY, House, make_house, make_order, picture, receipt
+from tests.unit.desks import KEY, OTHER_KEY, RESERVE, House, make_house, make_order, picture, receipt
 from workers.api import protocol
 from workers.api.client import NotSent
 from workers.away import LASTING_S
 from workers.hosts import FetchError
+from workers.keys import RUN
 from workers.submit import API_AWAY_S, post, prepare
 
 
@@ -246,7 +247,7 @@ def test_an_input_that_was_shrunk_or_converted_is_flagged() -> None:
     assert event.flags == ("input_shrunk",)
 
 
-def test_while_every_key_is_parked_a_job_waits_and_nothing_is_loaded_for_it() -> None:
+def test_while_every_key_is_parked_a_job_and_its_batch_wait_and_nothing_is_loaded() -> None:
     house = make_house()
     house.open()
     house.desk.keys.park(KEY.id)
@@ -254,8 +255,20 @@ def test_while_every_key_is_parked_a_job_waits_and_nothing_is_loaded_for_it() ->
     event = prepared(house)
 
     assert isinstance(event, GivenBack)
-    assert house.progress().state is BatchState.OPEN
+    assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "key")
     assert house.bucket.calls == []
+
+
+def test_while_every_key_rests_a_job_waits_and_its_batch_goes_on() -> None:
+    house = make_house()
+    house.open()
+    for _ in range(RUN):
+        house.desk.keys.failed(KEY.id)
+
+    event = prepared(house)
+
+    assert isinstance(event, GivenBack)
+    assert house.progress().state is BatchState.OPEN
 
 
 def test_a_job_whose_batch_is_gone_ends() -> None:
@@ -379,6 +392,35 @@ def test_a_refused_key_is_parked_and_another_one_goes_on_at_once() -> None:
     left = house.desk.keys.next()
     assert left is not None
     assert left.id != used
+
+
+def test_a_key_that_is_refused_is_parked_for_every_process_with_what_the_api_said() -> None:
+    house = make_house()
+
+    submitted(house, protocol.KeyRefused(status=403, detail="Not authenticated"))
+
+    assert house.ledger.parked_keys()[KEY.id].why == "HTTP 403: Not authenticated"
+
+
+def test_a_402_with_credits_left_parks_no_key() -> None:
+    house = make_house()
+    house.api.credit[KEY.id] = protocol.KeyWorks(micros=RESERVE)
+
+    event = submitted(house, protocol.KeyRefused(status=402, detail="Insufficient credits"))
+
+    assert isinstance(event, NotSubmitted)
+    assert event.wait > 0
+    assert house.ledger.parked_keys() == {}
+    assert house.progress().state is BatchState.OPEN
+
+
+def test_a_402_without_enough_credits_parks_the_key() -> None:
+    house = make_house()
+    house.api.credit[KEY.id] = protocol.KeyWorks(micros=RESERVE - 1)
+
+    submitted(house, protocol.KeyRefused(status=402, detail="Insufficient credits"))
+
+    assert KEY.id in house.ledger.parked_keys()
 
 
 def test_the_last_key_that_is_refused_pauses_the_batch() -> None:

@@ -51,7 +51,7 @@ def test_a_process_says_what_it_cannot_reach() -> None:
 
     ticked(house)
 
-    assert house.ledger.workers()[0].about == {"away": {"api": "ConnectError"}}
+    assert house.ledger.workers()[0].about["away"] == {"api": "ConnectError"}
 
 
 def test_only_the_process_with_the_lock_looks_around() -> None:

@@ -63,6 +63,9 @@ class Key:
         return cls(id=sha256(secret.get_secret_value().encode()).hexdigest()[:8], secret=secret)
 
 
+CREDITS = "/v1/credits"
+
+
 class Api:
     """Speaks to the API. One object serves all threads of a process."""
 
@@ -157,6 +160,14 @@ class Api:
         except httpx.HTTPError as error:
             return NoAnswer(detail=_named(error))
         return protocol.decipher_poll(response.status_code, response.headers, response.content, at=self._now())
+
+    def credits(self, key: Key) -> protocol.KeyWorks | protocol.KeyRefused | None:
+        """Ask what a key is good for; None where no answer says so. Costs nothing and never raises."""
+        try:
+            response = self._reader.get(self._base_url + CREDITS, headers={"x-key": key.secret.get_secret_value()})
+        except httpx.HTTPError:
+            return None
+        return protocol.decipher_credits(response.status_code, response.content)
 
     def download(self, url: str) -> tuple[bytes, int | None]:
         """Return a result's bytes and the length that the server announced.

@@ -140,6 +140,27 @@ def decipher_submit(
     return RefusedForGood(detail=detail)
 
 
+# -- answers to the question for credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWorks:
+    """The API takes the key. `micros` is what its account has left (micro-dollars), if it says so."""
+
+    micros: int | None
+
+
+def decipher_credits(status: int, body: bytes) -> KeyWorks | KeyRefused | None:
+    """Return what the answer says of the key; None where it says nothing."""
+    data = _json(body)
+    if status == 200 and isinstance(data, dict):
+        number = _number(data.get("credits"))
+        return KeyWorks(micros=None if number is None else round(number * MICROS_PER_CREDIT))
+    if status in (401, 402, 403, 422):
+        return KeyRefused(status=status, detail=_detail(data) or f"HTTP {status}")
+    return None
+
+
 # -- answers to a poll
 
 

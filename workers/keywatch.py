@@ -1,0 +1,73 @@
+"""Looks after the API keys: takes over a rotated file, learns what others have parked, and probes what is parked.
+
+A parked key costs nothing to ask about (`/v1/credits`), so it comes back by itself once it works; so do the batches
+that only waited for a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from config.settings import SettingsError
+from jobs.batch import BatchState, Progress
+from workers.api.protocol import KeyRefused, KeyWorks
+from workers.desk import Desk
+from workers.keys import PARKED_S
+
+log = structlog.get_logger(__name__)
+
+
+class KeyWatch:
+    """The keys' part of the tick of one process."""
+
+    def __init__(self, desk: Desk, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._desk = desk
+        self._now = monotonic
+        self._probed: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Have the keys that the settings name now, and know which of them are parked.
+
+        Raises:
+            LedgerError: the ledger cannot be asked.
+        """
+        desk = self._desk
+        try:
+            if desk.keys.replace(desk.read_keys()):
+                log.info("the API keys have changed", keys=list(desk.keys.ids))
+        except SettingsError as error:  # in the middle of a rotation the file may be away; the old keys stay
+            log.warning("keys not read", why=str(error))
+        desk.keys.parked(desk.ledger.parked_keys().keys())
+
+    def probe(self) -> None:
+        """Ask the API about each parked key of ours, once a minute; let one that works be used again.
+
+        Raises:
+            LedgerError: the ledger cannot be told.
+        """
+        desk = self._desk
+        for key_id in desk.ledger.parked_keys():
+            key = desk.keys.of(key_id)
+            if key is None or self._now() - self._probed.get(key_id, -PARKED_S) < PARKED_S:
+                continue
+            self._probed[key_id] = self._now()
+            found = desk.api.credits(key)
+            if isinstance(found, KeyWorks) and (found.micros is None or found.micros > 0):
+                desk.ledger.unpark_key(key_id)
+                desk.keys.parked(desk.ledger.parked_keys().keys())
+                log.info("the API takes the key again", key=key_id)
+            elif isinstance(found, KeyRefused):
+                log.info("key still refused", key=key_id, status=found.status)
+
+    def let_go(self, batch: str, progress: Progress) -> None:
+        """Let a batch go on that waited for a key, once one works.
+
+        Raises:
+            LedgerError: the ledger cannot be told.
+        """
+        if progress.state is BatchState.PAUSED and progress.reason == "key" and self._desk.keys.works:
+            self._desk.ledger.set_state(batch, BatchState.OPEN, "", only_from=[BatchState.PAUSED])
+            log.info("the batch goes on: a key works", batch=batch)
