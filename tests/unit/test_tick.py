@@ -16,7 +16,6 @@ from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from tests.unit.desks import COST, KEY, OTHER_KEY, RESERVE, House, make_house, receipt
 from workers.away import LASTING_S
 from workers.edit import edit
-from workers.keys import KeyRing
 from workers.tick import FLUSH_AGE_S, Tick, after_lapse, take_over
 
 LAPSE_S = 26.0
@@ -279,7 +278,7 @@ def test_a_batch_that_a_days_cap_holds_goes_on_when_the_cap_was_raised_or_taken_
 
 def test_one_key_with_room_is_enough_to_go_on() -> None:
     house = capped(Caps(key_day=FULL), which="key_cap")
-    house.desk.keys = KeyRing((KEY, OTHER_KEY), house.clock)
+    house.desk.read_keys = lambda: (KEY, OTHER_KEY)
 
     ticked(house)
 
