@@ -6,9 +6,11 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= docker podman buildah
 PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
 
-.PHONY: help setup demo test unit lint acceptance chaos scale docs requirements clean
+.PHONY: help setup demo test unit lint acceptance chaos scale long image docs requirements clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,7 +49,15 @@ chaos: setup ## the long proofs: a death at every line that matters, thousands o
 SCALE_IMAGES ?= 100000
 
 scale: setup ## stage 100,000 local pictures of 200 KB (20 GB of disk, an hour); SCALE_IMAGES=N for fewer
-	SCALE_IMAGES=$(SCALE_IMAGES) $(BIN)/pytest -q tests/long
+	SCALE_IMAGES=$(SCALE_IMAGES) $(BIN)/pytest -q tests/long/test_staging_at_scale.py
+
+long: setup ## 200 uploads by two writers before two watchers of which one is killed (a minute or two)
+	$(BIN)/pytest -q tests/long/test_inbox.py
+
+image: ## build the container image, with docker, podman or buildah, whichever works here
+	@for builder in $(BUILDER); do $$builder info >/dev/null 2>&1 && break || builder=; done; \
+	test -n "$$builder" || { echo "None of these works here: $(BUILDER)"; exit 1; }; \
+	set -x; $$builder build $(addprefix --build-arg PYTHON_IMAGE=,$(PYTHON_IMAGE)) --tag retouch:$(VERSION) .
 
 docs: setup ## write the pages that are drawn from tables
 	$(BIN)/python docs/draw.py

@@ -323,28 +323,6 @@ def test_a_key_that_the_api_refuses_is_exit_3(house: House) -> None:
     assert stopped["counts"]["queued"] == 3
 
 
-def test_a_redis_that_cannot_be_reached_is_exit_3_and_nothing_is_written(house: House) -> None:
-    house.simulate()
-    manifest = house.manifest(house.rows(3))
-    away = {"RETOUCH_REDIS__URL": "redis://:hunter2@127.0.0.1:1/0"}
-
-    said = house.retouch("run", manifest, "--name", house.name, "--yes", "--json", **away)
-
-    assert error_of(said, 3)["code"] == "redis"
-    assert "hunter2" not in said.out + said.err
-    assert nothing_was_written(house)
-
-
-def test_a_store_that_cannot_be_reached_is_exit_3(house: House) -> None:
-    house.simulate()
-    manifest = house.manifest(house.rows(3))
-    away = {"RETOUCH_S3__ENDPOINT_URL": "http://127.0.0.1:1"}
-
-    said = house.begin(*house.submission(manifest), **away).ended(WITHIN_S)
-
-    assert error_of(said, 3)["code"] == "storage"
-
-
 def test_a_manifest_with_bad_rows_is_exit_2_with_every_row_listed(house: House) -> None:
     house.simulate()
     rows = house.rows(4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
@@ -13,8 +12,8 @@ from producers.schedules.cron import from_stamp, stamp
 from tests.acceptance.harness import MODEL, House
 from tests.acceptance.nights import batches, keys, records, said, start
 from tests.acceptance.programs import eventually
+from tests.acceptance.uploads import each_is_taken_once
 
-UPLOADS = 60
 SCHEDULE = """
 [[schedule]]
 name = "minutely"
@@ -53,40 +52,7 @@ def test_two_beats_and_one_killed_at_the_minute_make_one_batch_a_firing(house: H
 
 
 def test_uploads_by_two_writers_before_two_watchers_of_which_one_is_killed_are_each_taken_once(house: House) -> None:
-    beats = [start(house, "beat", n) for n in range(2)]
-    intakes = [start(house, "intake", n) for n in range(2)]
-
-    def write(first: int) -> None:
-        for n in range(first, UPLOADS, 2):
-            text = f"id,image,prompt\nr{n},photos/{n}.jpg,on white\n"
-            house.servers.bucket.put(f"{house.prefix}inbox/team-{first}/file-{n:03d}.csv", text.encode())
-
-    writers = [threading.Thread(target=write, args=(n,)) for n in range(2)]
-    for writer in writers:
-        writer.start()
-    eventually(
-        lambda: len(keys(house, "inbox/team", ".receipt.json")) >= 5,
-        60,
-        lambda: "the first receipts: " + said(*beats, *intakes),
-    )
-    intakes[0].kill()
-    beats[0].kill()
-    for writer in writers:
-        writer.join()
-    eventually(
-        lambda: not keys(house, "inbox/team", ".csv"),
-        150,
-        lambda: f"an empty inbox: {keys(house, 'inbox/team', '.csv')} {intakes[1].said[-3000:]}{beats[1].said[-2000:]}",
-    )
-
-    receipts = [json.loads(house.servers.bucket.get(key)) for key in keys(house, "inbox/team", ".receipt.json")]
-    assert len({receipt["file"] for receipt in receipts}) == len(receipts) == UPLOADS
-    assert {receipt["state"] for receipt in receipts} == {"open"}
-    assert sorted(receipt["batch"] for receipt in receipts) == sorted(batches(house))
-    assert len(keys(house, "inbox/done/", ".csv")) == UPLOADS
-    assert keys(house, "batches/", "planned.json") == []
-    opened = {house.redis.exists(f"retouch:batch:{receipt['batch']}") for receipt in receipts}
-    assert opened == {1}
+    each_is_taken_once(house, uploads=24)  # tests/long makes 200 of them
 
 
 def test_a_dear_upload_waits_and_resume_opens_it_and_explain_says_why_its_row_waits(house: House) -> None:
