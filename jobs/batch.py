@@ -66,6 +66,9 @@ class Batch:
     created_at: float
     rows: int
     groups: Mapping[str, int]
+    ahead: Mapping[str, int] = field(default_factory=dict)
+    """How many rows come first in each limit group although others were before them: the new ones of a schedule. Rows
+    ascend up to there, and after it again."""
     chunk_rows: int = ROWS_PER_CHUNK
     local: bool = False
     """Some inputs lie on the planner's disk; feeding stops at the staged mark."""

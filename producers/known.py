@@ -14,7 +14,8 @@ import hashlib
 import itertools
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -26,14 +27,15 @@ import structlog
 
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
-from jobs.errors import Refused
+from jobs.errors import NotFound, Refused
 from jobs.events import Unchanged
 from jobs.job import Job, Result
 from jobs.known.evidence import asked, listed, of_object, of_url, passed
 from jobs.known.line import Known
 from jobs.known.state import NameState, place
 from jobs.outcome import outcome
-from jobs.pictures import PictureError, extension, inspect
+from jobs.pictures import MAX_BYTES, PictureError, extension, identity, inspect
+from jobs.request import fingerprint
 from jobs.row import Row
 from jobs.states import apply
 from producers.folders import Folders
@@ -43,6 +45,8 @@ from producers.staging import path_of, read_unchanged
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 1_000
+_READS = 8
+"""Inputs that are read side by side."""
 _CACHE_KIB = 16_384
 LEAST_PAGES = 100
 ROWS_PER_PAGE = 10
@@ -121,6 +125,17 @@ class KnownRows:
         """Return what settles a row that is proved to be unchanged; None for any other."""
         return self._found(row)[1]
 
+    def repainted(self, rows: Sequence[Row]) -> list[Row]:
+        """Return those rows, of some that were done before, whose inputs show something else now.
+
+        Inputs whose evidence is another one are read to see: tools rewrite the metadata of many a file. One that cannot
+        be read counts as another.
+        """
+        touched = [(row, known) for row in rows if (known := self._touched(row)) is not None]
+        with ThreadPoolExecutor(_READS, thread_name_prefix="inputs") as pool:
+            same = list(pool.map(lambda one: self._fingerprint(one[0]) == one[1].fingerprint, touched))
+        return [row for (row, _), is_same in zip(touched, same, strict=True) if not is_same]
+
     def gone(self) -> Iterator[Known]:
         """Yield what was published once and lies at its key no more, as far as it was listed."""
         self._read()
@@ -191,11 +206,15 @@ class KnownRows:
             yield self._uri(known.result.key)
         yield from filter(None, map(listed, known.inputs))
 
-    def _found(self, row: Row) -> tuple[Standing, Settled | None]:
+    def _line(self, row: Row) -> Known | None:
         self._read()
         found = self._database.execute("SELECT line FROM known WHERE place = ?", (place(row.output),)).fetchone()
         known = Known.from_line(found[0]) if found is not None else None
-        if known is None or known.output != row.output:
+        return known if known is not None and known.output == row.output else None
+
+    def _found(self, row: Row) -> tuple[Standing, Settled | None]:
+        known = self._line(row)
+        if known is None:
             return Standing.NEW, None
         if self._fresh or known.result is None or known.asked != asked(self._origin, row.request):
             return Standing.CHANGED, None
@@ -212,6 +231,36 @@ class KnownRows:
             return standing, None
         asks = replace(row.request, inputs=tuple(inputs))
         return standing, Settled(row=row._replace(request=asks), known=known, result=known.result)
+
+    def _touched(self, row: Row) -> Known | None:
+        """Return what is known of a row that asks for what it asked for, of inputs with other evidence."""
+        known = self._line(row)
+        if known is None or not known.proves or known.asked != asked(self._origin, row.request):
+            return None
+        inputs = zip(row.request.inputs, known.inputs, strict=True)
+        return known if any(self._input(row, *one)[0] is Standing.CHANGED for one in inputs) else None
+
+    def _fingerprint(self, row: Row) -> str:
+        """Return the fingerprint that a row has now; empty where an input cannot be read."""
+        identities = []
+        for uri in row.request.inputs:
+            if passed(row.request, uri):
+                identities.append(uri)
+                continue
+            try:
+                identities.append(identity(self._bytes(row, uri)))
+            except (NotFound, Refused):
+                return ""
+        return fingerprint(self._origin, row.request, identities)
+
+    def _bytes(self, row: Row, uri: str) -> bytes:
+        if uri.startswith("file://"):
+            data, looks = read_unchanged(path_of(uri), (uri, *row.sizes.get(uri, (-1, -1))))
+            if looks is None:
+                raise NotFound(uri)
+            return data
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return self._bucket.get(key, bucket=bucket, max_bytes=MAX_BYTES)
 
     def _published(self, result: Result) -> Standing:
         """Return whether a result lies where it was published."""

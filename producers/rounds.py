@@ -196,6 +196,7 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         created_at=ledger.now(),
         rows=estimate.rows,
         groups=dict(writer.groups),
+        ahead={},
         chunk_rows=writer.chunk_rows,
         local=writer.local,
         expected=estimate.expected,

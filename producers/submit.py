@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import tempfile
 import threading
 import unicodedata
 from collections import Counter
@@ -18,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from jobs.batch import ROWS_PER_CHUNK, STAGED_ROWS_PER_CHUNK, UNCHANGED_PER_CHUNK, Batch
 from jobs.bucket.layout import Layout
@@ -56,7 +57,7 @@ class PlanWriter:
     """Takes accepted rows and writes them as chunks; as a context manager it cleans up what was not kept.
 
     The size of the chunks is settled when the first one is full or the first local picture is seen, whichever
-    comes first; `close` has to be called before `groups`, `chunk_rows` and `local` are final.
+    comes first; `close` has to be called before `groups`, `ahead`, `chunk_rows` and `local` are final.
 
     Raises:
         StorageError: from any method, when a chunk could not be written.
@@ -66,12 +67,15 @@ class PlanWriter:
         self.batch = batch
         self.round = round_
         self.groups: Counter[str] = Counter()
+        self.ahead: dict[str, int] = {}
+        """Rows of each limit group that were not written last, where any were."""
         self.local = False
         self.chunk_rows = 0
         self._bucket = bucket
         self._layout = layout
         self._waiting: dict[str, list[str]] = {}
         self._written: dict[str, int] = {}
+        self._last: IO[str] | None = None
         self._idle = self._beside(layout.idle, ROWS_PER_CHUNK)
         self._unchanged = self._beside(layout.unchanged, UNCHANGED_PER_CHUNK)
         self._settled = self._beside(layout.settled, UNCHANGED_PER_CHUNK)
@@ -89,6 +93,8 @@ class PlanWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        if self._last is not None:
+            self._last.close()
         if not self._kept:
             self._remove()
 
@@ -101,6 +107,12 @@ class PlanWriter:
             self.chunk_rows = self.chunk_rows or STAGED_ROWS_PER_CHUNK
         if len(self._waiting[row.limit_group]) >= (self.chunk_rows or ROWS_PER_CHUNK):
             self._write_full()
+
+    def write_last(self, row: Row) -> None:
+        """Take one row that comes after all that are written; these, too, keep their order. They wait on disk."""
+        if self._last is None:
+            self._last = tempfile.TemporaryFile("w+", encoding="utf-8", errors=_SURROGATES, newline="\n")  # noqa: SIM115
+        self._last.write(f"{row.as_line()}\n")
 
     def set_aside(self, row: IdleRow) -> None:
         """Take one row that no job is made of."""
@@ -133,6 +145,11 @@ class PlanWriter:
 
     def close(self) -> None:
         """Write what is left and wait until every chunk lies in the bucket."""
+        if self._last is not None:
+            self.ahead = dict(self.groups)
+            self._last.seek(0)
+            for line in self._last:
+                self.write(Row.from_line(line))
         self._write_full()
         for group, lines in self._waiting.items():
             if lines:
@@ -253,6 +270,7 @@ def agreed(
         created_at=at,
         rows=writer.groups.total() + writer.unchanged,
         groups=dict(writer.groups),
+        ahead=writer.ahead,
         chunk_rows=writer.chunk_rows,
         local=writer.local,
         origin=origin,

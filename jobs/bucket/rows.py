@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from jobs.batch import ROWS_PER_CHUNK, UNCHANGED_PER_CHUNK, Batch
 from jobs.bucket.layout import Layout
@@ -34,9 +35,15 @@ def rows_of(first: Batch, bucket: Bucket, layout: Layout) -> Iterator[Row]:
         StorageError: from the iterator, where a chunk cannot be read.
     """
 
+    def part(group: str, begin: int, end: int) -> Iterator[Row]:
+        size = first.chunk_rows
+        for chunk in range(begin // size, -(-end // size)):
+            lines = _lines(_chunk(first, group, chunk, bucket, layout))
+            yield from map(Row.from_line, islice(lines, max(begin - chunk * size, 0), end - chunk * size))
+
     def of(group: str, rows: int) -> Iterator[Row]:
-        for chunk in range(-(-rows // first.chunk_rows)):
-            yield from map(Row.from_line, _lines(_chunk(first, group, chunk, bucket, layout)))
+        ahead = first.ahead.get(group, 0)
+        return in_order([part(group, 0, ahead), part(group, ahead, rows)])
 
     def unchanged() -> Iterator[Row]:
         for chunk in range(-(-first.unchanged // UNCHANGED_PER_CHUNK)):

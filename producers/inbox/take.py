@@ -128,7 +128,8 @@ def _answered(upload: Upload, path: Path, desk: Desk, still_ours: Callable[[], N
             options=replace(options, name=upload.name),
         )
         try:
-            made, batch, _ = write_plan(asked, desk, still_ours=still_ours, refuse=_refuse)
+            with desk.known(asked.name) as known:
+                made, batch, _ = write_plan(asked, desk, known, still_ours=still_ours, refuse=_refuse)
         except ManifestError as error:
             return {**blank, "error": {"message": error.message, "line": error.line, "remedy": error.remedy}}
         if batch is None:

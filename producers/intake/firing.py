@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from threading import Event
 
 from jobs.outcome import usd
-from jobs.row import Row
 from producers.intake.desk import Desk, alone
 from producers.intake.opening import ERRORS, Asked, open_planned, stage, stands, write_plan
 from producers.intake.options import of_schedule
+from producers.intake.seen import Seen
 from producers.intake.source import fetched, last_written
 from producers.manifest.problems import ManifestError
 from producers.plan import Plan
 from producers.schedules.cron import stamp
-from producers.schedules.failures import TAKEN_ALONG, Failures
+from producers.schedules.failures import TAKEN_ALONG
 from producers.schedules.file import Schedule
 from producers.schedules.history import HELD, MISSED, OPENED, PAUSED, History, Record
 from producers.schedules.hold import Night, why_held
@@ -141,19 +141,10 @@ class _Run:
 
     def begin(self, still_ours: Callable[[], None], stop: Event) -> Record:
         """Plan, then hold or open."""
-        known, failures = self._history.known_rows(), self._history.failures()
-        seen = _Seen(known, failures)
-
-        def refuse(made: Plan) -> str:
-            found = Night(rows=made.rows + made.invalid, invalid=made.invalid, delta=len(seen.changed))
-            if not made.rows:
-                return f"None of its {made.invalid:,} rows can be used."
-            if seen.left_out == made.rows:
-                return f"All of its {made.rows:,} rows failed in {TAKEN_ALONG + 1} runs, and none has changed."
-            return "" if self._anyway else why_held(found, self._history.nights(), self._schedule.tolerance)
-
+        opened = self._history.opened()
+        last = opened[-1] if opened else None
+        flags = self._schedule.flags
         with fetched(self._schedule, self._desk) as (path, table):
-            flags = self._schedule.flags
             asked = Asked(
                 batch=self._id,
                 path=path,
@@ -163,21 +154,48 @@ class _Run:
                 fresh=flags.fresh,
             )
             drafted: list[Record] = []
+            with self._desk.known(asked.name, fresh=flags.fresh) as known:
+                seen = Seen(self._history.known_rows(last), self._history.failures(last), known, self._desk.bucket)
 
-            def judge(made: Plan) -> str:
-                why = refuse(made)
-                drafted.append(self._record(made, seen, why))
-                if not why:
-                    self._put_draft(drafted[0])
-                return why
+                def judge(made: Plan) -> str:
+                    drafted.append(self._judged(made, seen, [each.night for each in opened]))
+                    if not drafted[0].why:
+                        self._history.remember(self._id, seen.marks, seen.failures)
+                        self._put_draft(drafted[0])
+                    return drafted[0].why
 
-            _, batch, _ = write_plan(asked, self._desk, still_ours=still_ours, refuse=judge, wanted=seen.wanted)
+                _, batch, _ = write_plan(
+                    asked, self._desk, known, still_ours=still_ours, refuse=judge, wanted=seen.wanted, last=seen.last
+                )
             if batch is not None:
-                self._history.remember_rows(seen.marks)
-                self._history.remember_failures(failures.without(seen.changed))
                 open_planned(batch, self._desk)
                 stage(batch, self._desk, stop)
         return drafted[0]
+
+    def _judged(self, made: Plan, seen: Seen, earlier: Sequence[Night]) -> Record:
+        """Return the record of the run: opened, or held with the reason why."""
+        delta, why = seen.delta, ""
+        if not made.rows:
+            why = f"None of its {made.invalid:,} rows can be used."
+        elif seen.left_out == made.rows:
+            why = f"All of its {made.rows:,} rows failed in {TAKEN_ALONG + 1} runs, and none has changed."
+        elif not self._anyway:
+            found = Night(rows=made.rows + made.invalid, invalid=made.invalid, delta=delta)
+            why = why_held(found, earlier, self._schedule.tolerance)
+        return replace(
+            self._blank,
+            outcome=HELD if why else OPENED,
+            batch="" if why else self._id,
+            rows=made.rows + made.invalid,
+            invalid=made.invalid,
+            left_out=seen.left_out,
+            delta=delta,
+            expected_usd=usd(made.estimate.expected),
+            at_most_usd=usd(made.estimate.at_most),
+            without_picture=made.unmatched,
+            errors=self._desk.layout.batch(self._id, ERRORS) if made.errors_csv is not None else "",
+            why=why,
+        )
 
     @property
     def _draft(self) -> str:
@@ -186,50 +204,3 @@ class _Run:
     def _put_draft(self, record: Record) -> None:
         data = json.dumps(asdict(record), ensure_ascii=False).encode()
         self._desk.bucket.put(self._draft, data, content_type="application/json")
-
-    def _record(self, made: Plan, seen: _Seen, why: str) -> Record:
-        return replace(
-            self._blank,
-            outcome=HELD if why else OPENED,
-            batch="" if why else self._id,
-            rows=made.rows + made.invalid,
-            invalid=made.invalid,
-            left_out=seen.left_out,
-            delta=len(seen.changed),
-            expected_usd=usd(made.estimate.expected),
-            at_most_usd=usd(made.estimate.at_most),
-            without_picture=made.unmatched,
-            errors=self._desk.layout.batch(self._id, ERRORS) if made.errors_csv is not None else "",
-            why=why,
-        )
-
-
-class _Seen:
-    """What a run finds of its rows, as they come by."""
-
-    def __init__(self, known: frozenset[bytes], failures: Failures) -> None:
-        self._known = known
-        self._failures = failures
-        self.marks: list[bytes] = []
-        self.changed: list[str] = []
-        """The ids of rows that are new or changed."""
-        self.left_out = 0
-
-    def wanted(self, row: Row) -> bool:
-        """Note a row; False if it failed too often and is what it was."""
-        mark = _mark(row)
-        self.marks.append(mark)
-        if mark not in self._known:
-            self.changed.append(row.id)
-            return True
-        if self._failures.hopeless(row.id):
-            self.left_out += 1
-            return False
-        return True
-
-
-def _mark(row: Row) -> bytes:
-    """Return 8 bytes that change when the row would be another edit. Times of files are left out: tools touch them."""
-    sizes = {uri: size for uri, (size, _) in row.sizes.items()}
-    said = json.dumps([row.id, row.request.as_json(), row.output, sizes], sort_keys=True)
-    return hashlib.sha256(said.encode()).digest()[:8]

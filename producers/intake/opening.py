@@ -18,6 +18,7 @@ from jobs.batch import Batch, BatchState
 from jobs.errors import NotFound
 from jobs.row import IdleRow, Row
 from producers.intake.desk import Desk, Lost
+from producers.known import KnownRows
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
 from producers.plan import Plan, make_plan
@@ -43,6 +44,11 @@ class Asked:
     overwrite: bool = False
     fresh: bool = False
 
+    @property
+    def name(self) -> str:
+        """The batch's name."""
+        return batch_name(self.path, self.options.name)
+
 
 def stands(desk: Desk, batch: str) -> Batch | None:
     """Return a batch whose plan is whole in the bucket, whether it was opened or not."""
@@ -60,14 +66,17 @@ def waits(desk: Desk, batch: str) -> bool:
 def write_plan(
     asked: Asked,
     desk: Desk,
+    known: KnownRows,
     *,
     still_ours: Callable[[], None],
     refuse: Callable[[Plan], str],
     wanted: Callable[[Row], bool] = lambda _: True,
+    last: Callable[[Row], bool] = lambda _: False,
 ) -> tuple[Plan, Batch | None, str]:
     """Plan a manifest and keep the plan as a batch that waits, unless `refuse` says why not.
 
-    Valid rows that are not `wanted` are left out, and out of the price.
+    Rows that are `known` to be unchanged are settled. Other valid rows that are not `wanted` are left out, and out of
+    the price; of the rest, those that are to come `last` do.
 
     Returns:
         The plan; the batch, None if it was refused; and why, or an empty text. The rows' errors lie in the batch's
@@ -87,7 +96,9 @@ def write_plan(
         return settled(row)
 
     def take(row: Row) -> None:
-        if is_wanted:
+        if is_wanted and last(row):
+            writer.write_last(row)
+        elif is_wanted:
             writer.write(row)
         else:
             left_out.append((row.expected, row.at_most))
@@ -100,7 +111,6 @@ def write_plan(
     with (
         tempfile.TemporaryDirectory(prefix="retouch-") as scratch,
         PlanWriter(desk.bucket, desk.layout, asked.batch) as writer,
-        desk.known(batch_name(asked.path, asked.options.name), fresh=asked.fresh) as known,
     ):
         settled = settling(known, writer, at)
         try:

@@ -1,4 +1,4 @@
-"""What schedules leave in the bucket: one record a firing, a pause, and what the last run knew of its rows.
+"""What schedules leave in the bucket: one record a firing, a pause, and what a run knew of its rows.
 
 A firing's record is written once, by a conditional PUT, when all is said about it; a beat goes on asking until it is
 there. Records of runs by hand end in `-hand` and do not count as firings of the clock.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -22,11 +21,13 @@ from jobs.errors import NotFound, PreconditionFailed
 from producers.schedules.cron import from_stamp, stamp
 from producers.schedules.failures import Failures
 from producers.schedules.hold import Night
+from producers.schedules.marks import Marks
 
+ROWS, FAILURES = "rows.bin", "failures.json"
+"""What a run leaves in the folder of its batch for the next one."""
 OPENED, HELD, PAUSED, MISSED = "opened", "held", "paused", "missed"
 _RECORD = re.compile(r"(\d{8}T\d{6}Z)(-hand)?\.json$")
-_HASH_BYTES = 8
-_KNOWN_NIGHTS = 8
+_KNOWN_RUNS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +97,16 @@ class History:
         """Return the newest records, oldest first."""
         return [Record.from_json(self._bucket.get(key).decode()) for key in self._keys()[-last:]]
 
-    def nights(self) -> Sequence[Night]:
-        """Return what the last runs that were opened have found, oldest first."""
-        return [each.night for each in self.records() if each.outcome == OPENED][-_KNOWN_NIGHTS:]
+    def opened(self) -> list[Record]:
+        """Return the last runs that were opened, oldest first."""
+        found: list[Record] = []
+        for key in reversed(self._keys()):
+            record = Record.from_json(self._bucket.get(key).decode())
+            if record.outcome == OPENED:
+                found.insert(0, record)
+            if len(found) == _KNOWN_RUNS:
+                break
+        return found
 
     def seen_until(self) -> datetime | None:
         """Return the newest firing of the clock that has a record."""
@@ -135,39 +143,34 @@ class History:
         else:
             self._bucket.delete(self._folder + "paused.json")
 
-    def known_rows(self) -> frozenset[bytes]:
-        """Return the marks of the rows of the last run that was opened."""
+    def known_rows(self, last: Record | None) -> Marks:
+        """Return the marks of the rows of a run that was opened; none where there is no such run."""
         try:
-            data = self._bucket.get(self._folder + "rows.bin")
+            return Marks.from_bytes(self._bucket.get(self._layout.batch(last.batch, ROWS))) if last else Marks()
         except NotFound:
-            return frozenset()
-        return frozenset(data[at : at + _HASH_BYTES] for at in range(0, len(data), _HASH_BYTES))
+            return Marks()
 
-    def remember_rows(self, marks: Iterable[bytes]) -> None:
-        """Keep the marks of a run's rows (8 bytes each) for the next one."""
-        self._bucket.put(self._folder + "rows.bin", b"".join(marks))
-
-    def failures(self) -> Failures:
-        """Return how often rows failed in a row, the last run that was opened included if it has ended."""
+    def failures(self, last: Record | None) -> Failures:
+        """Return how often rows failed in a row, a run that was opened included if it has ended."""
+        if last is None:
+            return Failures()
         try:
-            known = Failures.from_json(self._bucket.get(self._folder + "failures.json"))
+            known = Failures.from_json(self._bucket.get(self._layout.batch(last.batch, FAILURES)))
         except NotFound:
             known = Failures()
-        last = next((each.batch for each in reversed(self.records()) if each.outcome == OPENED), "")
-        if not last or last == known.counted:
-            return known
         with tempfile.TemporaryDirectory(prefix="retouch-") as scratch:
             path = Path(scratch) / "outcomes.jsonl"
             try:
-                self._bucket.download(self._layout.batch(last, path.name), path)
+                self._bucket.download(self._layout.batch(last.batch, path.name), path)
             except NotFound:  # it still runs
                 return known
             with path.open(encoding="utf-8", newline="\n") as file:
-                return known.after(last, (json.loads(line) for line in file if line.strip()))
+                return known.after(last.batch, last.at, (json.loads(line) for line in file if line.strip()))
 
-    def remember_failures(self, known: Failures) -> None:
-        """Keep them for the next run."""
-        self._put(self._folder + "failures.json", known.as_json())
+    def remember(self, batch: str, marks: Marks, failures: Failures) -> None:
+        """Keep with a run what the next one has to know of it."""
+        self._bucket.put(self._layout.batch(batch, ROWS), marks.as_bytes())
+        self._put(self._layout.batch(batch, FAILURES), failures.as_json())
 
     def _keys(self) -> list[str]:
         return [head.key for head in self._bucket.keys(self._folder) if _RECORD.search(head.key)]

@@ -13,7 +13,10 @@ from typing import cast
 import pytest
 from PIL import Image
 
+from jobs.bucket.rows import rows_of
 from jobs.errors import Refused, Unavailable
+from jobs.known.line import Known
+from jobs.known.state import Changes, NameState
 from producers.intake.desk import Desk, Lost, alone
 from producers.intake.firing import batch_of, fire, let_go
 from producers.schedules.file import Flags, Joined, Schedule
@@ -476,6 +479,40 @@ def test_a_row_that_was_left_out_is_tried_again_when_it_changes(nightly: Schedul
     assert [record.left_out for record in found] == [0, 0, 0, 0, 1]
 
 
+def hopeless(schedule: Schedule, place: Desk, tmp_path: Path, where: str) -> Schedule:
+    """Return a schedule of ten pictures, here or in the bucket, of which the third has failed in four runs."""
+    for n in range(1, 11):
+        if where == "here":
+            Image.new("RGB", (8, 8)).save(tmp_path / f"{n}.png")
+            os.utime(tmp_path / f"{n}.png", (0, 0))
+        else:
+            cast("FakeBucket", place.bucket).lay(f"in/{n}.png", b"x")
+    base = "" if where == "here" else "s3://bucket/in/"
+    text = "".join(f"r{n},{base}{n}.png,on white\n" for n in range(1, 11))
+    Path(schedule.places[0]).write_text(HEADER + text, encoding="utf-8")
+    nights(schedule, place, 4, {"r3"})
+    return schedule
+
+
+@pytest.mark.parametrize("where", ["here", "in the bucket"])
+def test_a_row_that_was_left_out_is_tried_again_when_its_picture_was_replaced(
+    nightly: Schedule, place: Desk, tmp_path: Path, clock: Clock, where: str
+) -> None:
+    clock.at = clock.at.replace(year=2100)  # long after the files were made
+    schedule = hopeless(nightly, place, tmp_path, where)
+    left_out = nights(schedule, place, 1, {"r3"}, first=4)
+    if where == "here":
+        Image.new("RGB", (8, 8), "red").save(tmp_path / "3.png")
+        os.utime(tmp_path / "3.png", (clock() + 60, clock() + 60))
+    else:
+        cast("FakeBucket", place.bucket).modified = clock() + 60
+        cast("FakeBucket", place.bucket).lay("in/3.png", b"y")
+
+    found = nights(schedule, place, 2, {"r3"}, first=5)
+
+    assert [record.left_out for record in left_out + found] == [1, 0, 0]
+
+
 def test_a_row_that_made_it_once_begins_anew(nightly: Schedule, place: Desk) -> None:
     nights(nightly, place, 3, {"r3"})
     nights(nightly, place, 1, set(), first=3)
@@ -490,6 +527,39 @@ def test_a_batch_that_still_runs_counts_for_nothing(nightly: Schedule, place: De
         record = run(nightly, place, FIRING + timedelta(days=night))
         assert record is not None
         assert record.left_out == 0
+
+
+def test_new_rows_are_fed_before_those_that_are_known_and_reported_in_their_place(
+    nightly: Schedule, place: Desk, tmp_path: Path
+) -> None:
+    run(nightly, place)
+    with Changes(tmp_path, 10) as changes:
+        for n in range(1, 11):
+            changes.add(Known(output=f"autumn/r{n}.{{ext}}", id=f"r{n}", at=1.0))
+        NameState("autumn", place.bucket, place.layout).write(changes)
+    write(nightly, lines(2, first=11) + lines(10) + lines(1, first=13))
+
+    record = run(nightly, place, FIRING + timedelta(days=1))
+
+    assert record is not None
+    batch = batches(place)[-1]
+    text = place.bucket.get(place.layout.plan(batch.id, 1, "flux", 0)).decode()
+    assert [json.loads(line)["id"] for line in text.splitlines()][:5] == ["r11", "r12", "r13", "r1", "r2"]
+    assert [row.number for row in rows_of(batch, place.bucket, place.layout)] == list(range(1, 14))
+
+
+def test_a_run_that_was_cut_off_before_it_was_opened_has_left_the_next_one_all_it_knows(
+    nightly: Schedule, place: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = nights(nightly, place, 1, {"r3"})
+    write(nightly, lines(10, prompt="on black"))
+    with monkeypatch.context() as broken:
+        broken.setattr(type(place.ledger), "open_batch", _away)
+        with pytest.raises(Unavailable):
+            run(nightly, place, FIRING + timedelta(days=1))
+    found += nights(nightly, place, 2, set(), first=1)
+
+    assert [record.delta for record in found] == [10, 10, 0]
 
 
 def test_a_source_of_nothing_but_hopeless_rows_is_held(nightly: Schedule, place: Desk) -> None:
