@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.clock import Clock, turned
 from tests.acceptance.harness import House, Servers, new_name, servers_in
 
 
@@ -24,3 +25,14 @@ def house(servers: Servers, tmp_path: Path) -> Iterator[House]:
         yield found
     finally:
         found.end()
+
+
+@pytest.fixture
+def turned_house(servers: Servers, tmp_path: Path) -> Iterator[tuple[House, Clock]]:
+    """A house with a Redis of its own, and the clock of that, which is Retouch's."""
+    with turned(servers, tmp_path) as (moved, clock):
+        found = House(servers=moved, folder=tmp_path, name=new_name())
+        try:
+            yield found, clock
+        finally:
+            found.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from producers.schedules.cron import stamp
-from tests.acceptance.clock import Clock, turned
-from tests.acceptance.harness import House, Servers, new_name
+from tests.acceptance.clock import Clock
+from tests.acceptance.harness import House
 from tests.acceptance.nights import batches, records, said, start
 from tests.acceptance.programs import Program, eventually
 
@@ -77,16 +76,6 @@ class Night:
         eventually(path.exists, 60, f"{name} works")
 
 
-@pytest.fixture
-def night(servers: Servers, tmp_path: Path) -> Iterator[tuple[House, Clock]]:
-    with turned(servers, tmp_path) as (moved, clock):
-        house = House(servers=moved, folder=tmp_path, name=new_name())
-        try:
-            yield house, clock
-        finally:
-            house.end()
-
-
 def berlin(text: str, fold: int = 0) -> datetime:
     """Return in UTC what the wall shows in Berlin; `fold` 1 is the second time."""
     return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Berlin"), fold=fold).astimezone(UTC)
@@ -115,9 +104,14 @@ WHEN_IT_COMES_TWICE: Case = (
     ],
 )
 def test_two_beats_of_which_one_is_killed_at_the_minute_make_one_batch(
-    night: tuple[House, Clock], cron: str, before: list[datetime], fires: str, after: list[datetime], tomorrow: str
+    turned_house: tuple[House, Clock],
+    cron: str,
+    before: list[datetime],
+    fires: str,
+    after: list[datetime],
+    tomorrow: str,
 ) -> None:
-    house, clock = night
+    house, clock = turned_house
     first, second = berlin(fires), berlin(tomorrow)
     scene = Night(house, clock, cron, (before or [first])[0])
 

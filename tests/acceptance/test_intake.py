@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
-
-from PIL import Image
 
 from producers.schedules.cron import from_stamp, stamp
-from tests.acceptance.harness import MODEL, House
+from tests.acceptance.harness import House
 from tests.acceptance.nights import batches, keys, records, said, start
 from tests.acceptance.programs import eventually
 from tests.acceptance.uploads import each_is_taken_once
@@ -103,38 +100,3 @@ def test_a_person_runs_pauses_and_reads_the_history_of_a_schedule(house: House) 
     assert [each["outcome"] for each in history.document["firings"]] == ["opened", "held"]
     assert unknown.code == 2
     assert "minutely" in unknown.document["error"]["message"]
-
-
-def jpeg(shade: int, comment: bytes = b"") -> bytes:
-    """Return a picture; a comment is metadata that does not change what is seen."""
-    file = BytesIO()
-    Image.linear_gradient("L").resize((64, 64)).point(lambda level: (level + 5 * shade) % 256).save(file, "JPEG")
-    data = file.getvalue()
-    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment if comment else b""
-    return data[:2] + segment + data[2:]
-
-
-def test_the_second_night_buys_what_is_new_or_changed_and_nothing_else(house: House) -> None:
-    api = house.simulate()
-    house.workers(1)
-    (house.folder / "schedules.toml").write_text(SCHEDULE, encoding="utf-8")
-    products = [{"id": f"p{n:03d}", "image": f"{n}.jpg", "prompt": "on white", "model": MODEL} for n in range(40)]
-    for n in range(40):
-        (house.folder / f"{n}.jpg").write_bytes(jpeg(n))
-    house.manifest(products)
-    first = house.retouch("schedule", "run", "minutely", "--yes", "--json").document
-    house.finished(first["batch"], 90)
-    bought = len(api.ledger()["entries"])
-
-    for n in range(40):  # every file is touched; three pictures are other ones
-        (house.folder / f"{n}.jpg").write_bytes(jpeg(n + 100 if n < 3 else n, comment=b"scanned again"))
-    (house.folder / "40.jpg").write_bytes(jpeg(40))
-    products[10]["prompt"] = "on black"
-    house.manifest([*products, {"id": "p040", "image": "40.jpg", "prompt": "on white", "model": MODEL}])
-    second = house.retouch("schedule", "run", "minutely", "--yes", "--json").document
-    house.finished(second["batch"], 90)
-
-    assert bought == 40
-    assert len(api.ledger()["entries"]) - bought == 5
-    summary = json.loads(house.servers.bucket.get(f"{house.prefix}batches/{second['batch']}/summary.json"))
-    assert (summary["counts"]["stored"], summary["counts"]["unchanged"]) == (5, 36)

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import csv
-from io import StringIO
+import json
+from datetime import UTC, datetime, timedelta
+from io import BytesIO, StringIO
 
+import pytest
+from PIL import Image
+
+from producers.schedules.cron import stamp
+from tests.acceptance.clock import Clock
 from tests.acceptance.harness import MODEL, House, picture
-from tests.acceptance.programs import ROOT
+from tests.acceptance.nights import keys, records, said, start
+from tests.acceptance.programs import ROOT, Document, eventually
 from tests.acceptance.test_readme import blocks
 
+NIGHTLY = """
+[[schedule]]
+name = "nightly"
+cron = "30 23 * * *"
+time_zone = "Europe/Berlin"
+manifest = "manifest.csv"
+max_cost_usd = 100
+settle_s = 0
+"""
+FIRST_NIGHT, SECOND_NIGHT = (datetime(2026, 12, day, 22, 30, tzinfo=UTC) for day in (1, 2))
+SLOTS = "200"
 PAGE = ROOT / "docs" / "schedules.md"
 
 
@@ -49,3 +68,69 @@ def test_the_example_of_pictures_joined_with_a_table_does_what_its_page_says(hou
     outputs = sorted(outcome["output"].partition("/")[2] for outcome in books.outcomes)
     assert outputs == ["lamp-1/01.jpg", "lamp-1/02.jpg", "sofa-7/01.jpg"]
     assert len(api.ledger()["entries"]) == 3
+
+
+def jpeg(number: int, taken_by: str = "") -> bytes:
+    """Return a picture of which there are many; who took it stands in its Exif."""
+    squares = Image.frombytes("L", (4, 4), bytes(255 * (number >> bit & 1) for bit in range(16)))
+    file = BytesIO()
+    squares.resize((64, 64), Image.Resampling.NEAREST).save(file, "JPEG")
+    data = file.getvalue()
+    if not taken_by:
+        return data
+    exif = Image.Exif()
+    exif[0x013B] = taken_by  # Artist
+    block = exif.tobytes()
+    return data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:]
+
+
+def product(number: int, prompt: str = "on white") -> dict[str, str]:
+    return {"id": f"p{number:04d}", "image": f"photos/{number}.jpg", "prompt": prompt, "model": MODEL}
+
+
+@pytest.mark.timeout(600)  # two minutes of work, which a machine with other work does not do in five
+def test_the_second_night_of_1000_products_buys_what_is_new_or_changed_and_nothing_else(
+    turned_house: tuple[House, Clock],
+) -> None:
+    house, clock = turned_house
+    api = house.simulate("--latency", "0.02", "--active-limit", SLOTS)
+    (house.folder / "schedules.toml").write_text(NIGHTLY, encoding="utf-8")
+    photos = house.folder / "photos"
+    photos.mkdir()
+    for n in range(1000):
+        (photos / f"{n}.jpg").write_bytes(jpeg(n))
+    house.manifest([product(n) for n in range(1000)])
+    clock.run_from(FIRST_NIGHT - timedelta(seconds=30))
+    house.workers(1, RETOUCH_API__ACTIVE_LIMIT=SLOTS)
+    programs = [start(house, "beat"), start(house, "intake")]
+
+    def night(at: datetime) -> tuple[Document, Document]:
+        """Let it become a night; return its record and the summary of its batch."""
+        eventually(lambda: keys(house, "schedules/nightly/since.json"), 60, lambda: said(*programs))
+        clock.run_from(at - timedelta(seconds=1))
+        last = stamp(at)
+        eventually(lambda: last in [one["firing"] for one in records(house, "nightly")], 120, lambda: said(*programs))
+        record = records(house, "nightly")[-1]
+        assert record["outcome"] == "opened", record
+        house.finished(record["batch"], 200)
+        return record, json.loads(house.servers.bucket.get(f"{house.prefix}batches/{record['batch']}/summary.json"))
+
+    first, _ = night(FIRST_NIGHT)
+    bought = len(api.ledger()["entries"])
+    for n in range(1000):  # a tool has rewritten every file; 37 of them are other pictures
+        (photos / f"{n}.jpg").write_bytes(jpeg(n + 1000 if n < 37 else n, taken_by="somebody"))
+    for n in range(2000, 2010):
+        (photos / f"{n}.jpg").write_bytes(jpeg(n))
+    changed = [product(n, "on black" if 500 <= n < 505 else "on white") for n in range(1000)]
+    house.manifest([*changed[:300], *(product(n) for n in range(2000, 2010)), *changed[300:]])
+    second, summary = night(SECOND_NIGHT)
+
+    assert (first["delta"], bought) == (1000, 1000)
+    assert len(api.ledger()["entries"]) - bought == 37 + 5 + 10
+    assert second["delta"] == 37 + 5 + 10
+    assert (summary["counts"]["stored"], summary["counts"]["unchanged"]) == (52, 958)
+    plan = house.servers.bucket.get(f"{house.prefix}batches/{second['batch']}/plan/1/flux/000000.jsonl").decode()
+    ahead = [json.loads(line)["id"] for line in plan.splitlines()[:11]]
+    assert ahead == [*(f"p{n}" for n in range(2000, 2010)), "p0000"]
+    results = table_at(house, f"{house.prefix}batches/{second['batch']}/results.csv")
+    assert [row["id"] for row in results[299:311]] == ["p0299", *(f"p{n}" for n in range(2000, 2010)), "p0300"]
