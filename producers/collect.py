@@ -27,6 +27,8 @@ from producers.room import is_full
 
 DOWNLOADS = 8
 TABLES = tuple(f"{name}.{form}" for name in ("results", "jobs", "failed") for form in ("csv", "jsonl"))
+ERRORS = "errors.csv"
+"""What was wrong with rows that were left out; only what is planned without a person has it in the bucket."""
 REPORT_FILES = (PAGE, SUMMARY, OUTCOMES, *TABLES)
 _WAITING = 64
 _BLOCK = 1 << 20
@@ -150,6 +152,7 @@ def save_report(batch: str, folder: Path, *, bucket: Bucket, layout: Layout) -> 
         for file in REPORT_FILES:
             if file not in found:
                 (folder / file).unlink(missing_ok=True)
+    _saved(bucket, layout.batch(batch, ERRORS), folder / ERRORS)  # one that `retouch run` wrote here itself stays
     return folder / PAGE if PAGE in found else None
 
 

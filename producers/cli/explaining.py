@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json as json_
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from jobs.batch import Batch, BatchState, Progress
-from jobs.bucket.rows import first_round, rows_of
+from jobs.bucket.rows import first_round, idle_rows_of, rows_of
 from jobs.errors import NotFound
 from jobs.outcome import LATE, outcome
 from jobs.reasons import REASONS
 from jobs.report.wording import counted, dollars, shown
-from jobs.row import Row
+from jobs.row import IdleRow, Row
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Stop, Voice
+from producers.intake.opening import FAILED_OFTEN
+from producers.manifest.problems import PROBLEM_CODES
 
 RowId = Annotated[str, typer.Argument(help="The row's id, as the manifest has it.", metavar="ID")]
 Document = dict[str, Any]
@@ -33,19 +35,49 @@ def explain(batch: o.BatchName, id_: RowId, json: o.Json = False, quiet: o.Quiet
         first = first_round(agreed, house.bucket, house.layout)
         row = next((row for row in rows_of(first, house.bucket, house.layout) if row.id == id_), None)
         if row is None:
-            left_out = f" {counted(agreed.skipped, 'row')} of the manifest were left out." * bool(agreed.skipped)
-            raise Stop(
-                "unknown_row",
-                f"The plan of {batch} has no row {shown(id_)}.{left_out}",
-                "Ids are as in the manifest, in the same case. Left out are invalid rows (`errors.csv` lists them)"
-                " and, in a schedule, unchanged rows that failed in four runs.",
-            )
+            return _left_out(first, id_, house, voice)
         known = _outcome(agreed, row, house)
         progress = house.view.progress(batch)
     why = in_words(known) if known else before_it_ran(agreed, row, progress)
     voice.tell(f"{id_} (row {row.number:,}, {row.request.model}): {why}")
     voice.document({"batch": batch, "id": id_, "row": row.number, "why": why, "outcome": known})
     return OK
+
+
+def _left_out(first: Batch, id_: str, house: House, voice: Voice) -> int:
+    """Say why a row of the manifest is not in the plan.
+
+    Raises:
+        Stop: the manifest has no such row.
+    """
+    idle = idle_rows_of(first, house.bucket, house.layout)
+    found = next((row for row in idle if row.reason and _id_of(row, first) == id_), None)
+    if found is None:
+        left_out = f" {counted(first.skipped, 'row')} of the manifest were left out." * bool(first.skipped)
+        raise Stop(
+            "unknown_row",
+            f"The plan of {first.id} has no row {shown(id_)}.{left_out}",
+            "Ids are as in the manifest, in the same case. `errors.csv` lists invalid rows, those without an id too.",
+        )
+    why = f"It did not run: {why_left_out(found.reason)} ({found.reason})"
+    voice.tell(f"{id_} (row {found.number:,}): {why}")
+    voice.document({"batch": first.id, "id": id_, "row": found.number, "why": why, "outcome": None})
+    return OK
+
+
+def why_left_out(code: str) -> str:
+    """Return why a row was left out, as a sentence."""
+    if code == FAILED_OFTEN:
+        return "it failed in four runs of its schedule, and nothing about it has changed since."
+    said = PROBLEM_CODES.get(code) or (REASONS[code].sentence if code in REASONS else "It cannot be used.")
+    return f"it is invalid. {said} `errors.csv` says more"
+
+
+def _id_of(row: IdleRow, first: Batch) -> str:
+    if isinstance(row.cells, Mapping):
+        return str(row.cells.get("id", ""))
+    named = dict(zip(first.table.columns, row.cells, strict=False))
+    return named.get("id", "").strip()
 
 
 def in_words(known: Document) -> str:

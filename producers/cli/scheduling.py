@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from threading import Event
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +14,7 @@ from rich.text import Text
 from jobs.report.wording import counted, dollars, shown
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
+from producers.cli.running import stage
 from producers.cli.voice import OK, Stop, Voice
 from producers.intake.desk import Desk, Lost
 from producers.intake.firing import fire
@@ -65,17 +65,19 @@ def run(
             voice.note("Nothing was started.")
             return OK
         try:
-            record = fire(found, desk.now().replace(microsecond=0), desk, by_hand=True, anyway=anyway, stop=Event())
+            record = fire(found, desk.now().replace(microsecond=0), desk, by_hand=True, anyway=anyway)
         except Lost:
             record = None
         if record is None:
             remedy = f"`retouch schedule history {name}` shows what comes of it."
             raise Stop("busy", f"A run of {name} is being planned just now.", remedy)
+        if record.batch:
+            voice.note(f"{record.batch} is open: `retouch status {record.batch} --watch` follows it.")
+            stage(house.view.agreed(record.batch), house, voice)
     if record.outcome != OPENED:
         remedy = "Mend the source, or give --anyway." if record.rows else "Mend the source."
         raise Stop("held", f"Held: {record.why}", remedy, exit_code=5, document=asdict(record))
     voice.tell(record.batch)
-    voice.note(f"`retouch status {record.batch} --watch` follows it.")
     voice.document(asdict(record))
     return OK
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -30,9 +30,11 @@ from producers.inbox.take import take
 from producers.intake.beat import EVERY_S, Beat
 from producers.intake.desk import Desk, Lost
 from producers.intake.firing import fire
+from producers.intake.stagings import Stagings
 from producers.messages import Sender
 from producers.schedules.cron import from_stamp
 from producers.schedules.file import read_schedules
+from producers.schedules.history import HELD
 
 THREADS = 2
 """Plans at once; the parts of one plan are uploaded side by side already."""
@@ -87,17 +89,21 @@ def application(settings: Settings) -> Celery:
     return app
 
 
-def with_tasks(app: Celery, desk: Desk, stop: threading.Event) -> Celery:
-    """Give an application its tasks; `stop` ends uploads of local pictures early."""
+def with_tasks(app: Celery, desk: Desk, stagings: Stagings) -> Celery:
+    """Give an application its tasks; local pictures are handed to `stagings`."""
 
     def plan_firing(schedule: str, firing: str) -> None:
         known = read_schedules(desk.settings.schedules)
         if schedule not in known:
             log.error("no such schedule here", schedule=schedule, file=str(desk.settings.schedules))
             return
-        record = fire(known[schedule], from_stamp(firing), desk, stop=stop)
-        if record is not None:
-            log.info("firing", schedule=schedule, firing=firing, outcome=record.outcome, why=record.why)
+        record = fire(known[schedule], from_stamp(firing), desk)
+        if record is None:
+            return
+        told = log.warning if record.outcome == HELD else log.info
+        told("firing", schedule=schedule, firing=firing, outcome=record.outcome, why=record.why)
+        if record.batch:
+            stagings.begin(known[schedule], record.batch)
 
     def plan_upload(key: str, etag: str) -> None:
         receipt = take(key, etag, desk)
@@ -133,11 +139,12 @@ def run_intake(settings: Settings, *, origin: str, simulated: bool, arguments: l
 
     def begin(**_: Any) -> None:
         threading.Thread(target=beating, name="heart", daemon=True).start()
+        stagings.resume()
 
     def end(**_: Any) -> None:
         stop.set()
 
-    with desk_of(settings, origin=origin, simulated=simulated) as desk:
+    with desk_of(settings, origin=origin, simulated=simulated) as desk, closing(Stagings(desk)) as stagings:
 
         def beating() -> None:
             while True:
@@ -154,7 +161,7 @@ def run_intake(settings: Settings, *, origin: str, simulated: bool, arguments: l
         setup_logging.connect(log_our_way, weak=False)
         worker_ready.connect(begin, weak=False)
         worker_shutting_down.connect(end, weak=False)
-        app = with_tasks(application(settings), desk, stop)
+        app = with_tasks(application(settings), desk, stagings)
         name = f"retouch-intake-{os.getpid()}@%h"
         quietly = ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "-n", name]
         app.worker_main(["worker", *quietly, *arguments])

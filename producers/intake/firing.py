@@ -11,11 +11,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from threading import Event
 
 from jobs.outcome import usd
 from producers.intake.desk import Desk, alone
-from producers.intake.opening import ERRORS, Asked, open_planned, stage, stands, write_plan
+from producers.intake.opening import ERRORS, Asked, open_planned, stands, write_plan
 from producers.intake.options import of_schedule
 from producers.intake.seen import Seen
 from producers.intake.source import fetched, last_written
@@ -40,9 +39,11 @@ def batch_of(schedule: Schedule, firing: datetime, *, by_hand: bool = False) -> 
 
 
 def fire(
-    schedule: Schedule, firing: datetime, desk: Desk, *, by_hand: bool = False, anyway: bool = False, stop: Event
+    schedule: Schedule, firing: datetime, desk: Desk, *, by_hand: bool = False, anyway: bool = False
 ) -> Record | None:
     """Carry out a firing; None if it has been, if somebody else is at it, or if it is not time yet.
+
+    Where it opened a batch of local pictures, these are still to be staged.
 
     Args:
         schedule: what is run.
@@ -50,7 +51,6 @@ def fire(
         desk: the records.
         by_hand: a person asks; a pause and the settle time do not matter then.
         anyway: do not hold it.
-        stop: ends the upload of local pictures early.
 
     Raises:
         LedgerError, StorageError: they are away; ask again later.
@@ -66,14 +66,14 @@ def fire(
             schedule=schedule.name, firing=stamp(firing), outcome=HELD, at=desk.ledger.now(), by_hand=by_hand
         )
         run = _Run(schedule, firing, desk, history, blank, anyway=anyway)
-        record = run.again(stop)
+        record = run.again()
         if record is None and not by_hand:
             record = run.not_now()
         if record is None:
             try:
                 if not by_hand and run.unsettled():
                     return None
-                record = run.begin(still_ours, stop)
+                record = run.begin(still_ours)
             except ManifestError as error:
                 record = replace(blank, why=str(error))
         history.write(record)
@@ -109,13 +109,12 @@ class _Run:
         self._anyway = anyway
         self._id = batch_of(schedule, firing, by_hand=blank.by_hand)
 
-    def again(self, stop: Event) -> Record | None:
+    def again(self) -> Record | None:
         """Go on with what was begun before a crash: the plan is whole then, and so is its record."""
         batch = stands(self._desk, self._id)
         if batch is None:
             return None
         open_planned(batch, self._desk)
-        stage(batch, self._desk, stop)
         return Record.from_json(self._desk.bucket.get(self._draft).decode())
 
     def not_now(self) -> Record | None:
@@ -139,7 +138,7 @@ class _Run:
             raise ManifestError("the source has been written to for over an hour", remedy="when does the export end?")
         return True
 
-    def begin(self, still_ours: Callable[[], None], stop: Event) -> Record:
+    def begin(self, still_ours: Callable[[], None]) -> Record:
         """Plan, then hold or open."""
         opened = self._history.opened()
         last = opened[-1] if opened else None
@@ -169,7 +168,6 @@ class _Run:
                 )
             if batch is not None:
                 open_planned(batch, self._desk)
-                stage(batch, self._desk, stop)
         return drafted[0]
 
     def _judged(self, made: Plan, seen: Seen, earlier: Sequence[Night]) -> Record:

@@ -12,9 +12,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
-from jobs.batch import Batch, BatchState
+from jobs.batch import Batch
 from jobs.errors import NotFound
 from jobs.row import IdleRow, Row
 from producers.intake.desk import Desk, Lost
@@ -22,7 +21,6 @@ from producers.known import KnownRows
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
 from producers.plan import Plan, make_plan
-from producers.staging import Staging
 from producers.submit import PLANNED_MARK, PlanWriter, agreed, begin, settling
 
 ERRORS = "errors.csv"
@@ -164,24 +162,6 @@ def open_planned(batch: Batch, desk: Desk) -> None:
         return
     begin(batch, desk.ledger, desk.hints)
     desk.bucket.delete(desk.layout.batch(batch.id, PLANNED_MARK))
-
-
-def stage(batch: Batch, desk: Desk, stop: Event) -> None:
-    """Upload what is left of a batch's local pictures; goes on with one that a crash has left behind."""
-    if not batch.local:
-        return
-    found = desk.ledger.batch(batch.id)
-    if found is not None and found[1].reason == "staging":
-        desk.ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
-    staging = Staging(
-        batch,
-        bucket=desk.bucket,
-        layout=desk.layout,
-        ledger=desk.ledger,
-        hints=desk.hints,
-        memory=desk.settings.data_dir,
-    )
-    staging.run(stop)
 
 
 def _without(batch: Batch, left_out: Sequence[tuple[int, int]]) -> Batch:

@@ -79,11 +79,14 @@ def test_a_dear_upload_waits_and_resume_opens_it_and_explain_says_why_its_row_wa
 
 
 def test_a_person_runs_pauses_and_reads_the_history_of_a_schedule(house: House) -> None:
-    house.manifest([{"id": "a", "image": "https://example.com/a.jpg", "prompt": "on white"}])
+    good = [{"id": f"a{n}", "image": f"https://example.com/{n}.jpg", "prompt": "on white"} for n in range(6)]
+    house.manifest([*good, {"id": "bad", "image": "", "prompt": "on white"}])
     (house.folder / "schedules.toml").write_text(SCHEDULE, encoding="utf-8")
     env = {"RETOUCH_SCHEDULES": "schedules.toml"}
 
     ran = house.retouch("schedule", "run", "minutely", "--yes", "--json", **env)
+    batch = ran.document["batch"]
+    why, unknown_row = (house.retouch("explain", batch, id_, "--json", **env) for id_ in ("bad", "nobody"))
     house.manifest([{"id": "a", "image": "", "prompt": "on white"}])
     held = house.retouch("schedule", "run", "minutely", "--yes", "--json", **env)
     paused = house.retouch("schedule", "pause", "minutely", "--json", **env)
@@ -93,6 +96,8 @@ def test_a_person_runs_pauses_and_reads_the_history_of_a_schedule(house: House) 
     unknown = house.retouch("schedule", "run", "minutly", "--yes", "--json", **env)
 
     assert (ran.code, ran.document["outcome"]) == (0, "opened"), ran
+    assert "it is invalid. The row names no picture." in why.document["why"]
+    assert (unknown_row.code, unknown_row.document["error"]["code"]) == (2, "unknown_row")
     assert (held.code, held.document["error"]["code"]) == (5, "held"), held
     assert paused.document["paused"] is True
     assert listed.document["schedules"][0]["paused"] is True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from typing import cast
 
 import pytest
@@ -52,7 +51,7 @@ class World:
         schedules = read_schedules(self.desk.settings.schedules)
         for task, *args in self.sent:
             assert task == PLAN_FIRING
-            fire(schedules[args[0]], from_stamp(args[1]), self.desk, stop=Event())
+            fire(schedules[args[0]], from_stamp(args[1]), self.desk)
         self.sent.clear()
 
     def outcomes(self) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import cast
 
 import pytest
@@ -51,7 +50,7 @@ def write(schedule: Schedule, text: str) -> None:
 
 
 def run(schedule: Schedule, place: Desk, firing: datetime = FIRING, **more: bool) -> Record | None:
-    return fire(schedule, firing, place, stop=Event(), **more)
+    return fire(schedule, firing, place, **more)
 
 
 def history(place: Desk) -> History:
