@@ -31,11 +31,12 @@ FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="retouch" \
       org.opencontainers.image.description="Edits a whole catalogue of images on the FLUX API"
 
-# /work is where the command line finds manifests and writes results: mount a folder there. It is the only thing
-# outside /tmp that anything is written to, so the root can be read-only.
+# /work is where the command line finds manifests and writes results, /spool where a worker keeps paid results while
+# storage is away: mount a folder, and a disk that lasts. Nothing else outside /tmp is written to, so the root can be
+# read-only.
 RUN groupadd --gid 10001 retouch \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin retouch \
- && install --directory --owner 10001 --group 10001 /work
+ && install --directory --owner 10001 --group 10001 /work /spool
 COPY --from=build /opt/retouch /opt/retouch
 ENV PATH=/opt/retouch/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

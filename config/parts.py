@@ -57,8 +57,8 @@ def place_of(settings: Settings) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
-def bucket_of(settings: Settings, *, connections: int = 32) -> S3Bucket:
-    """Return the bucket.
+def bucket_of(settings: Settings, *, connections: int = 32, silence_s: float = 30.0, tries: int = 3) -> S3Bucket:
+    """Return the bucket; the rest is as for `open_bucket`.
 
     Raises:
         SettingsError: no bucket is named.
@@ -76,6 +76,8 @@ def bucket_of(settings: Settings, *, connections: int = 32) -> S3Bucket:
         region=s3.region,
         checksums=s3.checksums,
         connections=connections,
+        silence_s=silence_s,
+        tries=tries,
     )
 
 

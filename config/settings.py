@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import (
     AliasChoices,
     BaseModel,
+    ByteSize,
     ConfigDict,
     Field,
     SecretStr,
@@ -146,6 +147,10 @@ class WorkerSettings(_Part):
     drain_s: Annotated[float, Field(gt=0, le=600)] = (
         50.0  # a shutdown waits this long for POSTs and downloads; default 50
     )
+    spool_dir: Path | None = None  # where paid results wait while storage is away; default none: `spool` in DATA_DIR
+    spool_bytes: Annotated[ByteSize, Field(ge=64 * 1024**2)] = ByteSize(
+        2 * 1024**3
+    )  # the most that may lie and be reserved there, in bytes or as 2GiB; default 2 GiB: 115 of the largest results
 
 
 REFUSED_STATUSES = (400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
@@ -249,6 +254,11 @@ class Settings(BaseSettings):
         if s3.endpoint_url is not None and s3.bucket is None:
             raise ValueError("RETOUCH_S3__ENDPOINT_URL is set: name the bucket too, in RETOUCH_S3__BUCKET")
         return self
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where a worker keeps paid results while storage is away."""
+        return self.worker.spool_dir or self.data_dir / "spool"
 
     @property
     def has_real_key(self) -> bool:

@@ -115,6 +115,11 @@ class Model:
     """Seconds without a terminal status after which a task counts as lost."""
     note: str = ""
 
+    @property
+    def largest_result(self) -> int:
+        """The bytes of the largest result to be reckoned with: four bytes a pixel, as a PNG of noise, and some more."""
+        return 4 * self.max_output_pixels + 1024 * 1024
+
     def input_field(self, position: int) -> str:
         """Return the request field of the picture at `position` (0 is the edited one)."""
         return "input_image" if position == 0 else f"input_image_{position + 1}"

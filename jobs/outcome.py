@@ -57,7 +57,8 @@ def outcome(job: Job) -> dict[str, Any]:
         "height": result.height if result else 0,
         "attempts": len(job.failures) + 1,
         "doubts": job.doubts,
-        "duplicates": [],  # `late_line` adds to them when the report is made
+        "duplicates": [],  # `late_line` adds to them when the report is made,
+        "found": False,  # and `found_line` makes this true
         "at": {
             "queued": job.queued_at,
             "submitted": job.submitted_at or None,
@@ -87,6 +88,35 @@ def outcome_line(job: Job) -> str:
 
 LATE = "late_receipt"
 """The state of a line that is no outcome: a charge that became known when its job had ended."""
+
+
+FOUND = "late_result"
+"""The state of a line that is no outcome: a paid result that was filed when no job waited for it any more."""
+
+BESIDE = frozenset({LATE, FOUND})
+"""The states of lines that say something about a row beside its outcome."""
+
+
+def found_line(
+    *, batch: str, job: str, row: int, round_: int, attempt: int, task_id: str, fingerprint: str, paid: int
+) -> str:
+    """Return the line that says of a row that what was `paid` for it (micro-dollars) is filed after all.
+
+    It adds no cost: that is in the row's outcome, unless the ledger was lost.
+    """
+    line = {
+        "batch": batch,
+        "job": job,
+        "row": row,
+        "round": round_,
+        "attempt": attempt,
+        "state": FOUND,
+        "task_id": task_id,
+        "fingerprint": fingerprint,
+        "cost_usd": 0.0,
+        "paid_usd": usd(paid),
+    }
+    return json.dumps(line, separators=(",", ":"))
 
 
 def late_line(job: Job, receipt: Receipt) -> str:

@@ -20,7 +20,7 @@ from jobs.job import FINAL, Order, Receipt, State
 from jobs.ledger.change import counted_reason
 from jobs.ledger.port import Ledger, Restored
 from jobs.models import MICROS_PER_USD, Catalogue
-from jobs.outcome import LATE
+from jobs.outcome import FOUND, LATE
 from jobs.report.parts import read_parts, write_parts
 from jobs.retry import doubt_wait
 from jobs.row import Row
@@ -46,6 +46,13 @@ class Known:
     """By row: how often it was in doubt."""
     intents: dict[int, Intent] = field(default_factory=dict)
     """By row: its latest submission."""
+    filed: dict[int, int] = field(default_factory=dict)
+    """By row: the attempt whose result a worker has filed from its disk, so that to run it again buys nothing."""
+
+    def of(self, row: int) -> Intent | None:
+        """Return a row's latest submission, if its end is not known."""
+        intent = self.intents.get(row)
+        return None if intent is not None and intent.attempt <= self.filed.get(row, 0) else intent
 
     def saw(self, intent: Intent) -> None:
         """Take the later attempt, and of one attempt what has a receipt."""
@@ -107,7 +114,7 @@ def examine(
             exposed += known.doubts.get(row.number, 0) * row.at_most
             if row.number not in known.ended:
                 open_rows.append(row)
-    found = [(row.order(batch.id), known.intents.get(row.number)) for row in open_rows]
+    found = [(row.order(batch.id), known.of(row.number)) for row in open_rows]
     return Finding(
         batch=batch,
         restored=Restored(
@@ -124,7 +131,8 @@ def examine(
         doubtful=[
             (order, intent or _untold(order, batch))
             for order, intent in found
-            if (intent is None and not intents) or (intent is not None and intent.receipt is None)
+            if (intent is None and not intents and order.row not in known.filed)
+            or (intent is not None and intent.receipt is None)
         ],
         proved=intents,
     )
@@ -180,6 +188,9 @@ def _read_outcomes(batch: Batch, known: Known, bucket: Bucket, layout: Layout) -
             receipt = Receipt(task_id=line["task_id"], polling_url=line["polling_url"], cost=cost)
             known.saw(_untraced(row, line["round"], line["attempt"], receipt))
             late[line["task_id"]] = cost
+        elif line["state"] == FOUND:
+            known.filed[row] = max(line["attempt"], known.filed.get(row, 0))
+            known.settled += round(line["paid_usd"] * MICROS_PER_USD)
         elif State(line["state"]) in FINAL and row not in known.ended:
             known.ended.add(row)
             known.counts[line["state"]] += 1
@@ -239,10 +250,10 @@ class _Plan:
 
 def _last_trace(plan: _Plan, known: Known) -> int:
     """Return how many rows had been fed at least: up to the last one of which anything is known."""
-    traces = len(known.ended | known.intents.keys())
+    traces = len(known.ended | known.intents.keys() | known.filed.keys())
     last = 0
     for position, row in enumerate(plan.rows(plan.batch.groups[plan.group]), 1):
-        if row.number in known.ended or row.number in known.intents:
+        if row.number in known.ended or row.number in known.intents or row.number in known.filed:
             last = position
             traces -= 1
             if traces == 0:

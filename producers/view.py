@@ -19,6 +19,7 @@ from jobs.errors import NotFound, RetouchError
 from jobs.job import FINAL
 from jobs.ledger.port import Ledger, WorkerSeen
 from jobs.models import Catalogue
+from jobs.outcome import FOUND, LATE
 from jobs.report.summary import EXAMPLES
 from jobs.report.wording import moment
 from producers.submit import PLANNED_MARK
@@ -86,12 +87,16 @@ class View:
         return None if text is None else self._with_late(batch, json.loads(text))
 
     def _with_late(self, batch: str, summary: Document) -> Document:
-        """Add charges that came when the ledger had forgotten the batch, and that no report has counted yet."""
+        """Add what came when the ledger had forgotten the batch, and that no report has counted yet."""
         counted = set(summary.get("late_parts", ()))
         keys = [head.key for head in self._bucket.keys(self._layout.late_parts(batch)) if head.key not in counted]
         if not keys:
             return summary
-        charges = [json.loads(self._bucket.get(key)) for key in keys]
+        lines = [json.loads(self._bucket.get(key)) for key in keys]
+        summary = {**summary, "found": summary.get("found", 0) + sum(line["state"] == FOUND for line in lines)}
+        charges = [line for line in lines if line["state"] == LATE]
+        if not charges:
+            return summary
         known = summary["duplicates"]
         tasks = [{"id": f"row {charge['row']}", **_charge(charge)} for charge in charges]
         cost = round(sum(charge["cost_usd"] for charge in charges), 6)

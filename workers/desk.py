@@ -14,11 +14,12 @@ from typing import Protocol, TypeVar
 from jobs.batch import Batch
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.job import Job
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue, Model
 from jobs.money import Days
 from jobs.retry import doubt_wait
-from workers.api.client import Api, Key
+from workers.api.client import LARGEST_RESULT, Api, Key
 from workers.away import Away
 from workers.epoch import EpochGuard
 from workers.gate import Gate
@@ -28,6 +29,9 @@ from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
 from workers.results import Results
+from workers.spool.spool import Spool
+from workers.storage import Storage
+from workers.turns import Turns
 
 T = TypeVar("T")
 
@@ -74,6 +78,11 @@ class Desk:
     send: Send
     doubt_wait_s: float
     threads: int
+    spool: Spool
+    turns: Turns
+    storage: Storage = field(default_factory=Storage)
+    unseen: Callable[[], None] | None = None
+    """What has to be looked at in the bucket before anything is bought: it was away when this process started."""
     away: Away = field(default_factory=Away)
     days: Days = field(default_factory=Days)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -94,6 +103,11 @@ class Desk:
         """Return how many seconds a doubt waits for a late answer, also for a model that the catalogue has lost."""
         known = self.catalogue.models.get(model)
         return doubt_wait(known.latency.p999_s if known else UNKNOWN_P999_S, self.doubt_wait_s)
+
+    def largest_result(self, job: Job) -> int:
+        """Return the bytes of the largest result that a job's model may deliver."""
+        known = self.catalogue.models.get(job.order.request.model)
+        return known.largest_result if known else LARGEST_RESULT
 
     def batch(self, batch: str) -> Batch | None:
         """Return what was agreed about a batch, remembered."""
@@ -117,10 +131,21 @@ class Desk:
         return max(deadline - self.now(), 0.0)
 
 
+def _nothing() -> None:
+    pass
+
+
 def insistently(
-    call: Callable[[], T], desk: Desk, *, errors: type[Exception] | tuple[type[Exception], ...], give_up_s: float
+    call: Callable[[], T],
+    desk: Desk,
+    *,
+    errors: type[Exception] | tuple[type[Exception], ...],
+    give_up_s: float,
+    meanwhile: Callable[[], None] = _nothing,
 ) -> T:
     """Call until it works: for what is known and must be written down. Waits 0.2 s to 5 s in between.
+
+    `meanwhile` is called once, when the first call has failed.
 
     Raises:
         Exception: the last error, after `give_up_s` seconds (a quarter of it once a shutdown has begun).
@@ -134,5 +159,7 @@ def insistently(
             limit = give_up_s / 4 if desk.stopping.is_set() else give_up_s
             if time.monotonic() - began > limit:
                 raise
+            meanwhile()
+            meanwhile = _nothing
             time.sleep(wait)
             wait = min(wait * 1.6, 5.0)

@@ -14,16 +14,28 @@ import structlog
 from jobs.batch import BatchState
 from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, StorageError, Superseded
-from jobs.events import Accepted, AttemptFailed, Begun, Cancelled, Doubted, Event, Failed, GivenBack, cost_of
+from jobs.events import (
+    Accepted,
+    AttemptFailed,
+    Begun,
+    Cancelled,
+    Doubted,
+    Event,
+    Failed,
+    GivenBack,
+    Kept,
+    Ready,
+    cost_of,
+)
 from jobs.job import Job, Receipt, State
 from jobs.outcome import late_line, usd
 from jobs.queues import EDIT, FEED
-from jobs.retry import after_failure
+from jobs.retry import after_failure, backoff
 from jobs.states import apply
 from workers.desk import Desk, insistently
 from workers.poll import poll
-from workers.store import store
-from workers.submit import post, prepare
+from workers.store import is_filed, secure, store
+from workers.submit import STORAGE_AWAY_S, post, prepare
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +46,8 @@ STEPS: Mapping[State, Step] = {
     State.SUBMITTING: post,
     State.RUNNING: poll,
     State.READY: store,
+    State.KEPT: store,
 }
-
-HOUSE_THREADS = 4
-"""Threads that edits leave to housekeeping, half of them also to edits that have a receipt."""
 
 WRITE_DOWN_S = 600.0
 """What happened is written down for so long, if Redis is away."""
@@ -46,38 +56,36 @@ BUGS_END_S = 3600.0
 """A paid job whose step still raises after this ends: its slot, or its batch, would never be free."""
 
 
-def edit(job_id: str, desk: Desk) -> None:
-    """Take a job as far as it goes now. Nothing happens if it is not there to be worked on."""
+def edit(job_id: str, desk: Desk) -> str:
+    """Take a job as far as it goes now. Nothing happens if it is not there to be worked on: then return why."""
     if desk.stopping.is_set():
-        return
-    claim = desk.ledger.claim(job_id, desk.owner)
-    if claim.job is None:
-        return
+        return "shutting down"
+    claim = desk.ledger.claim(job_id, desk.owner, spool=desk.spool.id)
+    job = claim.job
+    if job is None:
+        return claim.why
     crashpoint("claimed")
-    with desk.keeper.holding(claim.job):
+    with desk.keeper.holding(job), desk.turns.holding(job), desk.spool.holding(job):
         try:
-            _run(claim.job, claim.batch_state, desk)
+            _run(job, claim.batch_state, desk)
         except Superseded as error:
             log.info("job moved elsewhere", job=job_id, why=str(error))
         except LedgerError as error:  # its lease lapses, and whoever finds Redis again goes on
             log.warning("job left where it stands", job=job_id, why=str(error))
         finally:
-            desk.prepared.pop((job_id, claim.job.fence), None)
+            desk.prepared.pop((job_id, job.fence), None)
+    return ""
 
 
 def _run(job: Job, batch_state: BatchState, desk: Desk) -> None:
     if job.state is State.QUEUED and batch_state is BatchState.CANCELLED:
         job = _write_down(job, Cancelled(), desk)
-    elif _crowded(job, desk):
-        job = _write_down(job, GivenBack(wait=random.uniform(0.5, 1.5), why="this process is full"), desk)
+    elif why := desk.turns.refuses(job, desk.now()):
+        job = _write_down(job, GivenBack(wait=random.uniform(0.5, 1.5), why=why), desk)
+    elif job.receipt is not None and job.state is not State.KEPT:
+        desk.spool.reserve(job, desk.largest_result(job), anyway=True)
     while not job.final and job.owner:
         job = _write_down(job, _step(job, desk), desk)
-
-
-def _crowded(job: Job, desk: Desk) -> bool:
-    """Whether this edit would take a thread that housekeeping, or a paid edit, needs."""
-    spare = HOUSE_THREADS // 2 if job.receipt else HOUSE_THREADS
-    return desk.keeper.held() > max(desk.threads - spare, 1)
 
 
 def _step(job: Job, desk: Desk) -> Event:
@@ -85,12 +93,21 @@ def _step(job: Job, desk: Desk) -> Event:
     if step is None:
         return GivenBack(wait=60.0, why=f"nothing to do in {job.state}")
     try:
-        return step(job, desk)
+        return _at_hand(job, desk) or step(job, desk)
     except (Superseded, LedgerError):
         raise
     except Exception as error:  # one row's bug must not end the thread, nor lose the row
         log.exception("step failed", **job.log_context())
         return _after_bug(job, desk, f"{type(error).__name__}")
+
+
+def _at_hand(job: Job, desk: Desk) -> Event | None:
+    """Return what is clear without asking anybody."""
+    if job.state is State.QUEUED and (why := desk.storage.trouble or (desk.unseen and "not seen yet")):
+        return GivenBack(wait=backoff(job.waits + 1, cap=STORAGE_AWAY_S), why=f"storage is away: {why}")
+    if job.state is State.RUNNING and desk.spool.find(job) is not None:  # it was ready once, and was fetched
+        return Ready(url=job.url, deadline=desk.now())
+    return None
 
 
 def _after_bug(job: Job, desk: Desk, detail: str) -> Event:
@@ -115,37 +132,73 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
     """Carry out an event, and return the job as it stands afterwards."""
     if isinstance(event, Begun):
         crashpoint("prepared")
-        entered = desk.gate.enter(job, event)
+        entered = _entered(job, event, desk)
         if isinstance(entered, Job):
             crashpoint("begun")
+            desk.turns.moved(entered)
             return entered
         event = entered
     after = apply(job, event, desk.now())
     crashpoint("recording", event)
     try:
-        recorded = insistently(lambda: desk.ledger.record(job, after), desk, errors=LedgerError, give_up_s=WRITE_DOWN_S)
+        recorded = insistently(
+            lambda: desk.ledger.record(job, after),
+            desk,
+            errors=LedgerError,
+            give_up_s=WRITE_DOWN_S,
+            meanwhile=partial(_keep_what_is_known, job, after, event, desk),
+        )
     except Superseded:
         if isinstance(event, Accepted):
             deliver_receipt(job, event.receipt, desk)
         raise
     except LedgerError:
-        if isinstance(event, Accepted):  # the last place that knows of it
+        if isinstance(event, Accepted):
             log.exception("receipt not recorded", **after.log_context(), cost=event.receipt.cost)
+            desk.spool.notes.let_go(job, event.receipt)
         raise
     finally:
         if isinstance(event, Accepted):
             crashpoint("receipt-recorded")
             desk.intents.settle(after, desk.epoch.id)
     crashpoint("recorded", event)
-    if isinstance(event, GivenBack | AttemptFailed | Doubted | Failed):
-        log.info(
-            type(event).__name__, **after.log_context(), why=getattr(event, "why", "") or getattr(event, "code", "")
-        )
-    elif after.final:
-        log.info("job ended", reason=after.reason, cost_usd=usd(after.cost), how=after.how, **after.log_context())
+    if isinstance(event, Accepted):
+        desk.spool.notes.told(job, event.receipt)
+    if is_filed(event):
+        desk.spool.let_go(after)
+    desk.turns.moved(after)
+    _log_event(after, event)
     if recorded.feed_wanted:
         desk.send(FEED, after.order.batch, after.order.limit_group)
     return after
+
+
+def _entered(job: Job, begun: Begun, desk: Desk) -> Job | Event:
+    """Let a job begin if its result could be kept, whatever becomes of storage meanwhile."""
+    if why := desk.storage.trouble:
+        return GivenBack(wait=STORAGE_AWAY_S, why=f"storage is away: {why}")
+    if not desk.spool.reserve(job, desk.largest_result(job)):
+        return GivenBack(wait=random.uniform(5.0, 10.0), why="no room to keep its result")
+    return desk.gate.enter(job, begun)
+
+
+def _keep_what_is_known(before: Job, after: Job, event: Event, desk: Desk) -> None:
+    """Put onto the disk what Redis cannot be told now, and what will not be there for long."""
+    if isinstance(event, Accepted):
+        try:
+            desk.spool.notes.write(before, event.receipt)
+        except OSError as error:
+            log.warning("receipt not noted", **after.log_context(), why=error.strerror)
+    if isinstance(event, Ready):
+        secure(after, desk)
+
+
+def _log_event(after: Job, event: Event) -> None:
+    if isinstance(event, GivenBack | AttemptFailed | Doubted | Failed | Kept):
+        why = getattr(event, "why", "") or getattr(event, "code", "") or getattr(event, "detail", "")
+        log.info(type(event).__name__, **after.log_context(), why=why)
+    elif after.final:
+        log.info("job ended", reason=after.reason, cost_usd=usd(after.cost), how=after.how, **after.log_context())
 
 
 def deliver_receipt(job: Job, receipt: Receipt, desk: Desk) -> None:
@@ -159,7 +212,7 @@ def deliver_receipt(job: Job, receipt: Receipt, desk: Desk) -> None:
 
 
 def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
-    while (current := desk.ledger.load(job.id)) is not None and current.state in (State.IN_DOUBT, State.QUEUED):
+    while (current := desk.ledger.load(job.id)) is not None and _takes_receipt(current, job):
         try:
             desk.ledger.record(current, apply(current, Accepted(receipt=receipt), desk.now()))
         except Superseded:
@@ -174,3 +227,10 @@ def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
         key = desk.layout.late(job.order.batch, receipt.task_id)
         desk.bucket.put(key, f"{line}\n".encode(), content_type="application/x-ndjson")
     log.warning("second charge", job=job.id, task_id=receipt.task_id)
+
+
+def _takes_receipt(current: Job, job: Job) -> bool:
+    """Whether a job as it stands goes on with the receipt of a submission that was made of it as `job`."""
+    if current.state is State.SUBMITTING:  # its worker died before it could write the receipt down
+        return (current.attempt, current.fence) == (job.attempt, job.fence)
+    return current.state in (State.IN_DOUBT, State.QUEUED)

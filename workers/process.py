@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 
 import structlog
 from celery import Celery
@@ -20,13 +21,14 @@ from kombu.exceptions import OperationalError
 from config.broker import Messenger, waiting
 from config.heartbeat import Heartbeat
 from config.parts import bucket_of, catalogue_of, days_of, layout_of, ledger_of, place_of
-from config.settings import Settings
+from config.settings import Settings, SettingsError
+from jobs.errors import Unavailable
 from jobs.models import Catalogue
 from jobs.pictures import MAX_BYTES
 from workers.api.client import Api, Key
 from workers.appetite import Appetite
 from workers.desk import Desk
-from workers.edit import HOUSE_THREADS
+from workers.drain import Drain
 from workers.epoch import EpochGuard
 from workers.gate import Gate
 from workers.inputs import Inputs
@@ -35,12 +37,16 @@ from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
 from workers.results import Results
+from workers.spool.spool import Spool
+from workers.storage import Storage, WatchedBucket
 from workers.tick import Tick
+from workers.turns import HOUSE_THREADS, Turns
 from workers.web import Web
 
 log = structlog.get_logger(__name__)
 
 WATCH_S = 5.0
+SILENCE_S = 15.0
 
 
 def threads_wanted(settings: Settings, catalogue: Catalogue) -> int:
@@ -58,6 +64,7 @@ class Process:
         self._app = app
         self._desk: Desk | None = None
         self._tick: Tick | None = None
+        self._drain: Drain | None = None
         self.heart = Heartbeat(settings.heartbeat_file)
         self.appetite = Appetite()
         self.exit_code = 0
@@ -70,12 +77,22 @@ class Process:
         return self._desk
 
     def check(self) -> None:
-        """Make sure that Redis answers, and has not gone back in time, and that the bucket can be seen.
+        """Make sure that Redis answers and has not gone back in time, that results can be kept, and the bucket be seen.
+
+        A bucket that is only away is no reason not to start: tasks that are paid for must be fetched before their
+        results expire, and the disk is there for them. Nothing is bought before it has been seen.
 
         Raises:
             SettingsError, LedgerError, StorageError: with what to do.
         """
         self.desk.ledger.now()
+        try:
+            self._look()
+        except Unavailable as error:
+            log.warning("storage is away; paid results are kept until it is back", why=str(error))
+            self.desk.unseen = self._look
+
+    def _look(self) -> None:
         next(self.desk.bucket.keys(self.desk.layout.prefix, limit=1), None)
         self.desk.epoch.look()
         self.desk.intents.check()
@@ -86,11 +103,27 @@ class Process:
         desk.keeper.start()
         self._tick = Tick(desk, self.heart)
         self._tick.start()
+        self._drain = Drain(desk)
+        self._drain.start()
         threading.Thread(
             target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True
         ).start()
         threading.Thread(target=self._watch, name="appetite", daemon=True).start()
+        self._tell_room()
         log.info("worker started", owner=desk.owner, threads=desk.threads, origin=self._settings.api.origin)
+
+    def _tell_room(self) -> None:
+        """Warn where the spool, and not the API's limit, decides how many edits are under way."""
+        desk = self.desk
+        slots = max(group.size for group in desk.catalogue.groups.values())
+        largest = max(model.largest_result for model in desk.catalogue.models.values())
+        if desk.spool.limit < slots * largest:
+            log.warning(
+                "the spool has room for fewer results than the API has slots; raise RETOUCH_WORKER__SPOOL_BYTES",
+                results=desk.spool.limit // largest,
+                slots=slots,
+                wanted=slots * largest,
+            )
 
     def stop(self) -> None:
         """Begin the shutdown: every wait ends, and so does the process at the latest after the time to drain."""
@@ -106,8 +139,11 @@ class Process:
         """End the threads, when the last job has been given back."""
         if self._tick is not None:
             self._tick.close()
+        if self._drain is not None:
+            self._drain.close()
         self.desk.keeper.close()
         self.desk.api.close()
+        self.desk.spool.close()
         log.info("worker stopped", owner=self.desk.owner)
 
     def _watch(self) -> None:
@@ -138,8 +174,10 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     stopping = threading.Event()
     ledger = ledger_of(settings)
-    bucket = bucket_of(settings, connections=threads + 8)
     layout = layout_of(settings)
+    storage = Storage()
+    # A paid result does not wait for a store that says nothing: the disk is there for it.
+    bucket = WatchedBucket(bucket_of(settings, connections=threads + 8, silence_s=SILENCE_S, tries=2), storage, layout)
     trusted = settings.api.trusted_hosts
 
     def read_keys() -> list[Key]:
@@ -174,5 +212,19 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
         doubt_wait_s=settings.submit.doubt_wait_s,
         threads=threads,
         days=days,
+        spool=_spool_of(settings, home=layout.uri(bucket.name, layout.prefix), now=ledger.now),
+        turns=Turns(threads),
+        storage=storage,
         stopping=stopping,
     )
+
+
+def _spool_of(settings: Settings, *, home: str, now: Callable[[], float]) -> Spool:
+    folder = settings.spool_folder
+    try:
+        return Spool(folder, settings.worker.spool_bytes, home=home, now=now)
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written ({error.strerror}), and paid results must be kept somewhere while storage is"
+            " away: name a folder on a disk that lasts in RETOUCH_WORKER__SPOOL_DIR"
+        ) from None

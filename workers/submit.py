@@ -27,6 +27,9 @@ from workers.results import Filed, OutputNotOurs, Standing, output_key
 
 log = structlog.get_logger(__name__)
 
+STORAGE_AWAY_S = 15.0
+"""The longest pause between tries while storage is away: nothing is asked of it then."""
+
 API_AWAY_S = 60.0
 """The longest pause between tries while the API cannot be reached."""
 
@@ -67,7 +70,7 @@ def prepare(job: Job, desk: Desk) -> Event:
         return Failed(code="output_refused", detail=str(error))
     except (Unavailable, NotFound) as error:
         desk.away.failed("storage", str(error))
-        return GivenBack(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
+        return GivenBack(wait=backoff(job.waits + 1, cap=STORAGE_AWAY_S), why=str(error))
     desk.away.answered("storage")
     return Begun(
         fingerprint=print_,

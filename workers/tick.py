@@ -86,7 +86,10 @@ class Tick:
         """Show that this process is alive and, with the lock, look after everything once."""
         desk = self._desk
         now = desk.now()
-        about = {"away": dict(desk.away.lasting()), "keys": list(desk.keys.ids)}
+        away = dict(desk.away.lasting())
+        if desk.storage.trouble:
+            away["storage"] = desk.storage.trouble
+        about = {"away": away, "keys": list(desk.keys.ids)}
         seen = WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now, about=about)
         desk.ledger.see_worker(seen)
         self._told(desk.epoch.look)

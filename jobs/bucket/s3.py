@@ -91,6 +91,8 @@ def open_bucket(
     region: str | None = None,
     checksums: str = "when_supported",
     connections: int = 32,
+    silence_s: float = 30.0,
+    tries: int = 3,
 ) -> S3Bucket:
     """Return the bucket; nothing is asked of the store yet.
 
@@ -102,6 +104,8 @@ def open_bucket(
         region: None for the usual `AWS_*` chain.
         checksums: `when_supported`, or `when_required` for stores that refuse CRC32.
         connections: how many threads may talk to the store at once without waiting for each other.
+        silence_s: how many seconds of silence count as no answer.
+        tries: how often a call is made before it counts as failed, the first one included.
 
     Raises:
         Refused: an address or a region that cannot be one.
@@ -111,8 +115,8 @@ def open_bucket(
     )
     config = Config(
         connect_timeout=5,
-        read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        read_timeout=silence_s,
+        retries={"mode": "standard", "total_max_attempts": tries},
         max_pool_connections=connections,
         s3={"addressing_style": "path" if endpoint_url else "auto"},
         request_checksum_calculation=check,

@@ -96,6 +96,8 @@ class SpoolSeen:
     bytes: int
     limit: int
     """Bytes that may lie there."""
+    full: bool = False
+    """There was no room for another result, so nothing is submitted from there."""
     trouble: str = ""
     """Why storage is away, as this worker sees it; empty while it is not."""
     seen_at: float

@@ -17,9 +17,9 @@ from typing import Any
 from jobs.batch import Batch
 from jobs.errors import RetouchError
 from jobs.events import Cancelled
-from jobs.job import FINAL, Job
+from jobs.job import FINAL, MADE_IT, Job
 from jobs.models import MICROS_PER_USD
-from jobs.outcome import LATE, outcome, usd
+from jobs.outcome import BESIDE, FOUND, LATE, outcome, usd
 from jobs.row import Row
 from jobs.states import apply
 
@@ -71,6 +71,9 @@ class _Known:
     late: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The line by its task's id; one that comes twice counts once."""
 
+    found: bool = False
+    """What was paid for is filed after all, although no job waited for it."""
+
     def add(self, round_: int, line: _Line) -> None:
         before = self.rounds.get(round_)
         if before is None or line.replaces(before):
@@ -85,6 +88,7 @@ class _Known:
                 cost = line["cost_usd"]
                 outcome["duplicates"].append({"task_id": task_id, "cost_usd": cost})
                 outcome["cost_usd"] = round(outcome["cost_usd"] + cost, 6)
+        outcome["found"] = self.found and outcome["state"] not in MADE_IT
         earlier = sum(other.micros for round_, other in self.rounds.items() if round_ != latest)
         return Joined(row, outcome, usd(earlier))
 
@@ -163,7 +167,7 @@ def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: 
     for line in outcomes:
         micros = round(line["cost_usd"] * MICROS_PER_USD)
         text = json.dumps(line, separators=(",", ":"))
-        kind = LATE if line["state"] == LATE else int(line["state"] in FINAL)
+        kind = line["state"] if line["state"] in BESIDE else int(line["state"] in FINAL)
         head = f"{line['row']} {line['round']} {line['attempt']} {kind} {micros} "
         waiting.setdefault(line["row"] // rows_per_range, []).append(f"{head}{text}\n")
         count += 1
@@ -192,6 +196,8 @@ def _read_range(path: Path) -> dict[int, _Known]:
             if kind == LATE:
                 late = json.loads(text)
                 known.late[late["task_id"]] = late
+            elif kind == FOUND:
+                known.found = True
             else:
                 known.add(int(round_), _Line((int(attempt), int(kind)), int(micros), text))
     path.unlink()

@@ -56,6 +56,7 @@ class Summary:
     doubted_rows: int = 0
     doubts: int = 0
     resubmitted: int = 0
+    found: int = 0
     duplicate_rows: int = 0
     duplicate_micros: int = 0
     duplicates: int = 0
@@ -78,6 +79,7 @@ class Summary:
             self.sources[outcome["cost_source"]] += micros
         if state not in MADE_IT:
             self.reasons.setdefault(outcome["reason"] or state, _Group()).add(outcome, micros)
+        self.found += outcome["found"]
         self._add_doubts(outcome)
         settled_by_plan = state == State.UNCHANGED and outcome["at"]["queued"] == outcome["at"]["ended"]
         if state != State.CANCELLED and not settled_by_plan:
@@ -144,6 +146,7 @@ def summary(document: Mapping[str, Any], totals: Summary, *, files: Sequence[str
             "cost_usd": usd(totals.duplicate_micros),
             "examples": totals.duplicate_examples,
         },
+        "found": totals.found,
         "first_at": totals.first,
         "last_at": totals.last,
         "duration_s": round(seconds, 3),

@@ -79,6 +79,9 @@ def _twice(summary: Mapping[str, Any]) -> list[str]:
     if duplicates["tasks"]:
         cost = dollars(duplicates["cost_usd"])
         lines.append(f"Paid twice for certain: {counted(duplicates['tasks'], 'task')}, {cost} (in what was spent)")
+    if summary.get("found"):
+        rows = counted(summary["found"], "row")
+        lines.append(f"Delivered after all, and filed: {rows}; `retouch retry` publishes them and pays nothing")
     if since := summary.get("since_report"):
         lines.append(f"Known only since the report was written: {counted(since['tasks'], 'task')}; see `--json`")
     return lines

@@ -13,7 +13,7 @@ import typer
 from jobs.batch import Batch, BatchState, Progress
 from jobs.bucket.rows import first_round, idle_rows_of, rows_of
 from jobs.errors import NotFound
-from jobs.outcome import LATE, outcome
+from jobs.outcome import BESIDE, outcome
 from jobs.reasons import REASONS
 from jobs.report.wording import counted, dollars, shown
 from jobs.row import IdleRow, Row
@@ -122,7 +122,7 @@ def _outcome(batch: Batch, row: Row, house: House) -> Document | None:
     found = None
     for line in _lines(batch, house):
         known = json_.loads(line)
-        if known["row"] == row.number and known["state"] != LATE:
+        if known["row"] == row.number and known["state"] not in BESIDE:
             found = known  # a later round comes later
     return found
 

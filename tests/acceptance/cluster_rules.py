@@ -71,7 +71,8 @@ def faults(manifests: list[Manifest]) -> list[str]:
 def _of_pods(manifest: Manifest, manifests: list[Manifest]) -> Iterator[str]:
     for pod in pods(manifest):
         yield from _of_a_pod(pod)
-        yield from _references(pod, manifests)
+        claimed = {each["metadata"]["name"] for each in manifest["spec"].get("volumeClaimTemplates", ())}
+        yield from _references(pod, claimed, manifests)
         for container in [*pod.get("initContainers", ()), *pod["containers"]]:
             for fault in _of_a_container(container):
                 yield f"{container['name']}: {fault}"
@@ -116,8 +117,8 @@ def _of_a_container(container: Manifest) -> Iterator[str]:
         yield "has no /tmp to write to"
 
 
-def _references(pod: Manifest, manifests: list[Manifest]) -> Iterator[str]:
-    """Yield what a pod refers to and nobody makes; Secrets may be the cluster's."""
+def _references(pod: Manifest, claimed: set[str], manifests: list[Manifest]) -> Iterator[str]:
+    """Yield what a pod refers to and nobody makes; Secrets may be the cluster's, volumes be `claimed` for it."""
     made = {(each["kind"], each["metadata"]["name"]) for each in manifests}
     wanted = [("ServiceAccount", pod.get("serviceAccountName", "default"))]
     wanted += [("Secret", volume["secret"]["secretName"]) for volume in pod.get("volumes", ()) if "secret" in volume]
@@ -125,7 +126,7 @@ def _references(pod: Manifest, manifests: list[Manifest]) -> Iterator[str]:
     wanted += [("ConfigMap", each["name"]) for each in maps if not each.get("optional")]
     for container in pod["containers"]:
         wanted += [("ConfigMap", each["configMapRef"]["name"]) for each in container.get("envFrom", ())]
-        volumes = {volume["name"] for volume in pod.get("volumes", ())} | {"data"}
+        volumes = {volume["name"] for volume in pod.get("volumes", ())} | claimed
         for mount in container.get("volumeMounts", ()):
             if mount["name"] not in volumes:
                 yield f"mounts {mount['name']}, which is no volume"

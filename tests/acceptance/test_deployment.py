@@ -86,7 +86,7 @@ def the(found: list[Manifest], kind: str, name: str) -> Manifest:
 
 
 def worker_pod(found: list[Manifest]) -> Any:
-    return the(found, "Deployment", "retouch-worker")["spec"]["template"]["spec"]
+    return the(found, "StatefulSet", "retouch-worker")["spec"]["template"]["spec"]
 
 
 def worker_container(found: list[Manifest]) -> Any:
@@ -229,7 +229,7 @@ def test_a_newer_image_and_a_new_name_reach_every_container_of_ours() -> None:
     images = {
         container["image"]
         for manifest in manifests("production")
-        if manifest["kind"] == "Deployment"
+        if manifest["kind"] in ("Deployment", "StatefulSet")
         for container in manifest["spec"]["template"]["spec"]["containers"]
     }
 

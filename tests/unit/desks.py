@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from PIL import Image
@@ -42,7 +44,10 @@ from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.pace import Pace
 from workers.results import Results
+from workers.spool.spool import Spool
+from workers.storage import Storage
 from workers.submit import prepare
+from workers.turns import Turns
 from workers.web import Web
 
 START = 1_800_000_000.0
@@ -263,6 +268,13 @@ def make_order(row: int, *, batch: str = "b", limit_group: str = "flux", **asked
     )
 
 
+_scratch = TemporaryDirectory(prefix="retouch-desks-")
+
+
+def _new_folder() -> Path:
+    return Path(mkdtemp(dir=_scratch.name))
+
+
 def make_house(
     *,
     slots: int = 4,
@@ -270,8 +282,10 @@ def make_house(
     keys: Sequence[Key] = (KEY,),
     days: Days | None = None,
     intents: bool = False,
+    folder: Path | None = None,
+    spool_bytes: int = 2 * 1024**3,
 ) -> House:
-    """Return a house with nothing in it."""
+    """Return a house with nothing in it; `folder` is the disk of its spool."""
     clock = Clock()
     stopping = Stopping(clock)
     catalogue = shipped_catalogue().with_limit(slots)
@@ -295,6 +309,8 @@ def make_house(
         keys=keys,
         days=days,
         intents=intents,
+        folder=folder,
+        spool_bytes=spool_bytes,
     )
     return House(clock, stopping, ledger, bucket, api, web, desk, sent)
 
@@ -313,8 +329,10 @@ def make_desk(
     keys: Sequence[Key] = (KEY,),
     days: Days | None = None,
     intents: bool = False,
+    folder: Path | None = None,
+    spool_bytes: int = 2 * 1024**3,
 ) -> Desk:
-    """Return a process's desk over these ports."""
+    """Return a process's desk over these ports; `folder` is the disk of its spool."""
     layout, ring, days = Layout(), KeyRing(keys, ledger.now), days or Days()
     return Desk(
         owner=owner,
@@ -337,5 +355,8 @@ def make_desk(
         threads=threads,
         days=days,
         away=Away(ledger.now),
+        spool=Spool(folder or _new_folder(), spool_bytes, home="s3://bucket/retouch/", now=ledger.now),
+        turns=Turns(threads),
+        storage=Storage(ledger.now),
         stopping=stopping,
     )

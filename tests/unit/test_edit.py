@@ -23,6 +23,7 @@ from workers.api import protocol
 from workers.api.protocol import ResultReady, SubmitAnswer
 from workers.desk import insistently
 from workers.edit import deliver_receipt, edit
+from workers.turns import HOUSE_THREADS, SPARED
 
 RESULT = picture(colour="red")
 ACCEPTED = protocol.Accepted(receipt=receipt())
@@ -166,14 +167,14 @@ def crowd(house: House, count: int) -> ExitStack:
     stack = ExitStack()
     for n in range(count):
         other = replace(house.stands(), order=replace(house.stands().order, row=100 + n))
-        stack.enter_context(house.desk.keeper.holding(other))
+        stack.enter_context(house.desk.turns.holding(other))
     return stack
 
 
 def test_a_process_that_is_full_gives_an_edit_back_unspent() -> None:
     house = willing()
 
-    with crowd(house, house.desk.threads - editing.HOUSE_THREADS):
+    with crowd(house, house.desk.threads - HOUSE_THREADS):
         edit("b.1", house.desk)
 
     job = house.stands()
@@ -185,7 +186,7 @@ def test_an_edit_that_is_paid_takes_a_thread_that_others_leave() -> None:
     house = willing()
     house.moved(house.running(), GivenBack(wait=0.0))
 
-    with crowd(house, house.desk.threads - editing.HOUSE_THREADS):
+    with crowd(house, house.desk.threads - HOUSE_THREADS):
         edit("b.1", house.desk)
 
     assert counts(house) == {"stored": 1}
@@ -195,7 +196,7 @@ def test_two_threads_are_left_to_housekeeping_by_paid_edits_too() -> None:
     house = willing()
     house.moved(house.running(), GivenBack(wait=0.0))
 
-    with crowd(house, house.desk.threads - editing.HOUSE_THREADS // 2):
+    with crowd(house, house.desk.threads - SPARED[State.RUNNING]):
         edit("b.1", house.desk)
 
     assert house.stands().state is State.RUNNING
@@ -319,6 +320,48 @@ def test_a_receipt_is_written_down_as_soon_as_redis_is_back(monkeypatch: pytest.
     assert counts(house) == {"stored": 1}
 
 
+def away_at(house: House, monkeypatch: pytest.MonkeyPatch, state: State, meanwhile: Callable[[], None]) -> None:
+    """Let Redis be away when a job is about to be `state`, and call `meanwhile` before it is back."""
+    real, tries = house.ledger.record, []
+
+    def flaky(before: Job, after: Job) -> Recorded:
+        if after.state is state:
+            tries.append(after)
+            if len(tries) == 1:
+                raise LedgerError
+            meanwhile()
+        return real(before, after)
+
+    monkeypatch.setattr(house.ledger, "record", flaky)
+    monkeypatch.setattr("workers.desk.time.sleep", house.clock.advance)
+
+
+def test_a_receipt_is_on_the_disk_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = willing()
+    notes = house.desk.spool.folder / "notes"
+    seen: list[int] = []
+    away_at(house, monkeypatch, State.RUNNING, lambda: seen.append(len(list(notes.iterdir()))))
+
+    edit("b.1", house.desk)
+
+    assert seen == [1]
+    assert list(notes.iterdir()) == []
+    assert counts(house) == {"stored": 1}
+
+
+def test_a_result_is_fetched_while_redis_is_away_before_its_url_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = willing()
+    seen: list[int] = []
+    away_at(house, monkeypatch, State.READY, lambda: seen.append(len(list(house.desk.spool.all()))))
+
+    edit("b.1", house.desk)
+
+    assert seen == [1]
+    assert house.api.fetched == [URL]
+    assert counts(house) == {"stored": 1}
+    assert list(house.desk.spool.all()) == []
+
+
 def test_what_is_known_is_not_written_down_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     house = make_house()
     slept: list[float] = []
@@ -384,6 +427,100 @@ def test_storage_that_is_away_before_the_purchase_spends_nothing() -> None:
 
     job = house.stands()
     assert (job.state, job.attempt, job.waits) == (State.QUEUED, 1, 1)
+
+
+# -- room for what is bought
+
+
+def test_nothing_is_bought_whose_result_could_not_be_kept() -> None:
+    house = willing()
+    house.desk.spool._room._limit = house.desk.model("flux-2-pro").largest_result - 1
+
+    edit("b.1", house.desk)
+
+    job = house.stands()
+    assert (job.state, job.attempt, job.waits) == (State.QUEUED, 1, 1)
+    assert house.api.bodies == []
+    assert house.desk.spool.full
+    assert house.ledger.slots_used()["flux"] == 0
+
+
+def test_the_room_for_a_result_is_reserved_before_its_submission_and_free_after_its_end() -> None:
+    house = willing()
+    room = house.desk.spool._room
+    seen: list[int] = []
+
+    def submitted(before_last: Callable[[], None]) -> SubmitAnswer:
+        before_last()
+        seen.append(room.reserved)
+        return ACCEPTED
+
+    house.api.submits[0] = submitted
+
+    edit("b.1", house.desk)
+
+    assert seen == [house.desk.model("flux-2-pro").largest_result]
+    assert room.reserved == 0
+    assert counts(house) == {"stored": 1}
+
+
+def test_a_task_that_was_taken_over_is_reserved_for_whatever_room_there_is() -> None:
+    house = willing()
+    house.moved(house.running(), GivenBack(wait=0.0))
+    room = house.desk.spool._room
+    room._limit = 1
+    seen: list[int] = []
+    poll = house.api.poll
+
+    def polled(*asked: Any) -> Any:
+        seen.append(room.reserved)
+        return poll(*asked)
+
+    house.api.poll = polled  # type: ignore[method-assign,assignment]
+
+    edit("b.1", house.desk)
+
+    assert min(seen) > 0
+    assert counts(house) == {"stored": 1}
+
+
+@pytest.mark.parametrize("when", ["before it is prepared", "after"])
+def test_while_storage_is_away_nothing_is_bought_and_nobody_is_asked(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    house = willing()
+    trouble = iter(["no answer"] if when == "before it is prepared" else ["", "no answer"])
+    monkeypatch.setattr(type(house.desk.storage), "trouble", property(lambda _: next(trouble)))
+
+    edit("b.1", house.desk)
+
+    job = house.stands()
+    assert (job.state, job.attempt) == (State.QUEUED, 1)
+    assert job.not_before > house.clock()
+    assert house.api.bodies == []
+    assert (house.bucket.calls == []) is (when == "before it is prepared")
+
+
+def test_a_kept_job_holds_no_thread_and_is_taken_up_again_by_whoever_has_its_disk() -> None:
+    house = willing()
+    put = Unavailable("no answer")
+
+    def away(before_last: Callable[[], None]) -> SubmitAnswer:
+        before_last()
+        house.bucket.failing["put"] = put
+        return ACCEPTED
+
+    house.api.submits[0] = away
+    edit("b.1", house.desk)
+    kept = house.stands()
+    house.bucket.failing.clear()
+
+    why = edit("b.1", house.desk)
+
+    assert (kept.state, kept.owner, kept.spool) == (State.KEPT, "", house.desk.spool.id)
+    assert why == ""
+    assert counts(house) == {"stored": 1}
+    assert house.api.fetched == [URL]
 
 
 # -- receipts that come late

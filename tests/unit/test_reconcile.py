@@ -157,6 +157,38 @@ def test_a_charge_that_came_late_is_a_receipt(bucket: FakeBucket, ledger: Memory
     assert (job.state, job.receipt and job.receipt.task_id) == (State.RUNNING, "t2")
 
 
+@pytest.mark.parametrize("known", ["nothing else", "its intent", "its receipt"])
+def test_a_row_whose_result_a_worker_has_filed_from_its_disk_is_queued_and_finds_it(
+    bucket: FakeBucket, ledger: MemoryLedger, known: str
+) -> None:
+    batch = batch_of(bucket)
+    if known != "nothing else":
+        intent(bucket, 2, task="t2" if known == "its receipt" else "")
+    outcome(bucket, 2, "late_result", paid_usd=0.03, cost_usd=0.0)
+
+    finding = righted(batch, bucket, ledger, intents=known != "nothing else")
+
+    job = ledger.load("autumn.2")
+    assert job is not None
+    assert job.state is State.QUEUED
+    assert 2 not in {order.row for order, _ in (*finding.bought, *finding.doubtful)}
+    assert finding.restored.settled == 30_000
+
+
+def test_a_later_attempt_than_the_one_that_was_filed_is_still_followed(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    batch = batch_of(bucket)
+    outcome(bucket, 2, "late_result", paid_usd=0.03, cost_usd=0.0)
+    intent(bucket, 2, attempt=2, task="t9")
+
+    righted(batch, bucket, ledger)
+
+    job = ledger.load("autumn.2")
+    assert job is not None
+    assert job.state is State.RUNNING
+
+
 def test_what_an_older_ledger_still_knows_is_used(bucket: FakeBucket, ledger: MemoryLedger) -> None:
     batch = batch_of(bucket)
     intent(bucket, 1, task="t1")

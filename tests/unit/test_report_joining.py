@@ -10,7 +10,7 @@ import pytest
 
 from jobs.batch import Batch
 from jobs.job import Job, Receipt, State
-from jobs.outcome import late_line, outcome
+from jobs.outcome import found_line, late_line, outcome
 from jobs.report.joining import Joined, OutcomeMissing, cancelled, in_order, joined
 from jobs.request import Request
 from jobs.row import Row
@@ -161,3 +161,17 @@ def test_a_charge_that_became_known_late_is_added_to_its_row_once(tmp_path: Path
 
     assert found.outcome["duplicates"] == [{"task_id": "second", "cost_usd": 0.045}]
     assert found.cost_usd == 0.09
+
+
+@pytest.mark.parametrize(("state", "found"), [(State.FAILED, True), (State.STORED, False)])
+def test_a_result_that_was_filed_after_all_is_said_of_a_row_that_did_not_make_it(
+    tmp_path: Path, state: State, found: bool
+) -> None:
+    late = json.loads(
+        found_line(batch="autumn", job="autumn.1", row=1, round_=1, attempt=1, task_id="t", fingerprint="f", paid=9)
+    )
+
+    (joint,) = joined([a_row(1)], [line(1, state=state, charges=charged(45_000)), late], tmp_path)
+
+    assert joint.outcome["found"] is found
+    assert joint.cost_usd == 0.045

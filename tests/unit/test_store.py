@@ -8,10 +8,11 @@ import pytest
 
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Refused, Unavailable
-from jobs.events import Event, Failed, GivenBack, Ready, Stored, UrlExpired
+from jobs.events import Event, Failed, GivenBack, Kept, Ready, Stored, UrlExpired
 from jobs.job import Job
 from tests.unit.desks import COST, RESERVE, URL, Downloaded, House, make_house, picture
 from workers.api.client import DownloadFailed
+from workers.spool.spool import NotKept
 from workers.store import DOWNLOADS_OF_A_BROKEN_RESULT, TRIES_OF_A_RENEWED_URL, store
 
 RESULT = picture(colour="red")
@@ -136,12 +137,132 @@ def test_a_result_that_is_not_what_was_asked_for_is_filed_and_flagged(
 # -- storage
 
 
-def test_while_storage_is_away_the_bytes_are_kept_and_written_when_it_is_back() -> None:
-    house = make_house()
-    house.open()
-    house.api.downloads.append(RESULT)
-    job = house.ready()
-    house.bucket.failing["put"] = Unavailable("no answer")
+def fetched(**house: Any) -> tuple[House, Job]:
+    """Return a house whose store can be looked at and not written, and a job whose result can be fetched."""
+    found = make_house(**house)
+    found.open()
+    found.api.downloads.append(RESULT)
+    job = found.ready()
+    found.bucket.failing["put"] = Unavailable("no answer")
+    return found, job
+
+
+def test_while_storage_is_away_the_bytes_are_on_the_disk_and_the_thread_is_free() -> None:
+    house, job = fetched()
+
+    event = store(job, house.desk)
+
+    assert event == Kept(detail="no answer", spool=house.desk.spool.id)
+    assert house.stopping.waits == []
+    assert [kept.about.job for kept in house.desk.spool.all()] == ["b.1"]
+    assert house.progress().state is BatchState.OPEN
+
+
+def test_what_is_kept_is_stored_from_the_disk_and_not_fetched_again() -> None:
+    house, job = fetched()
+    kept = house.moved(job, store(job, house.desk))
+    house.clock.advance(3600)
+    still = store(kept, house.desk)
+    house.bucket.failing.clear()
+
+    event = store(kept, house.desk)
+
+    assert isinstance(still, GivenBack)
+    assert isinstance(event, Stored)
+    assert house.api.fetched == [URL]
+    assert house.bucket.get("chairs/1.png") == RESULT
+
+
+def test_a_result_that_is_on_the_disk_although_nobody_wrote_that_down_is_not_fetched_again() -> None:
+    house, job = fetched()
+    store(job, house.desk)  # the process dies here, and its job is still `ready`
+    house.bucket.failing.clear()
+
+    assert isinstance(store(job, house.desk), Stored)
+    assert house.api.fetched == [URL]
+
+
+def test_a_kept_result_that_the_disk_has_spoilt_is_asked_for_once_more() -> None:
+    house, job = fetched()
+    kept = house.moved(job, store(job, house.desk))
+    (entry,) = house.desk.spool.all()
+    (entry.path / "result.png").write_bytes(RESULT[:-1])
+
+    event = store(kept, house.desk)
+
+    assert event == UrlExpired()
+    assert list(house.desk.spool.all()) == []
+    assert [path.name for path in (house.desk.spool.folder / "damaged").iterdir()] != []
+
+
+def test_a_spoilt_result_that_is_still_fetchable_is_fetched_again() -> None:
+    house, job = fetched()
+    store(job, house.desk)
+    (entry,) = house.desk.spool.all()
+    (entry.path / "result.png").write_bytes(b"")
+    house.bucket.failing.clear()
+
+    assert isinstance(store(job, house.desk), Stored)
+    assert house.api.fetched == [URL, URL]
+
+
+def test_a_disk_that_cannot_be_read_just_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, job = fetched()
+    kept = house.moved(job, store(job, house.desk))
+
+    def broken(_: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(house.desk.spool, "read", broken)
+
+    assert isinstance(store(kept, house.desk), GivenBack)
+
+
+def test_storage_that_refuses_to_be_written_pauses_the_batch_and_the_bytes_are_kept() -> None:
+    house, job = fetched()
+    house.bucket.failing["put"] = Refused("AccessDenied")
+
+    event = store(job, house.desk)
+
+    assert isinstance(event, Kept)
+    assert (house.progress().state, house.progress().reason) == ("paused", "storage")
+
+
+def test_the_bytes_outlive_a_ledger_that_cannot_pause_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, job = fetched()
+    house.bucket.failing["put"] = Refused("AccessDenied")
+
+    def away(*args: Any, **named: Any) -> bool:
+        raise LedgerError
+
+    monkeypatch.setattr(house.ledger, "set_state", away)
+
+    assert isinstance(store(job, house.desk), Kept)
+
+
+def test_the_bytes_are_on_the_disk_before_anybody_waits_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, job = fetched()
+    house.bucket.failing.clear()
+    house.desk.agreed.clear()
+    on_disk: list[int] = []
+    asked = house.ledger.batch
+
+    def away(batch: str) -> Any:
+        on_disk.append(len(list(house.desk.spool.all())))
+        if len(on_disk) < 3:
+            raise LedgerError
+        return asked(batch)
+
+    monkeypatch.setattr(house.ledger, "batch", away)
+
+    event = store(job, house.desk)
+
+    assert isinstance(event, Stored)
+    assert on_disk == [0, 1, 1]
+
+
+def test_where_the_disk_has_no_room_the_bytes_wait_in_memory_until_storage_is_back() -> None:
+    house, job = fetched(spool_bytes=len(RESULT) - 1)
     house.stopping.then = lambda: house.bucket.failing.clear() if len(house.stopping.waits) == 200 else None
 
     event = store(job, house.desk)
@@ -149,53 +270,39 @@ def test_while_storage_is_away_the_bytes_are_kept_and_written_when_it_is_back() 
     assert isinstance(event, Stored)
     assert house.api.fetched == [URL]
     assert house.clock() > job.deadline
-    assert house.progress().state is BatchState.OPEN
 
 
-def test_storage_that_refuses_to_be_written_pauses_the_batch_and_the_bytes_are_kept() -> None:
-    house = make_house()
-    house.open()
-    house.api.downloads.append(RESULT)
-    job = house.ready()
-    house.bucket.failing["put"] = Refused("AccessDenied")
-    seen: list[tuple[str, str]] = []
+def test_where_the_disk_has_no_room_the_bytes_wait_in_memory_until_it_has() -> None:
+    house, job = fetched(spool_bytes=len(RESULT) - 1)
 
-    def mended() -> None:
-        seen.append((house.progress().state, house.progress().reason))
-        house.bucket.failing.clear()
+    def tidied() -> None:
+        house.desk.spool.limit = len(RESULT)
 
-    house.stopping.then = mended
+    house.stopping.then = tidied
+
+    assert isinstance(store(job, house.desk), Kept)
+
+
+def test_a_shutdown_puts_what_is_in_memory_onto_the_disk_whatever_its_limit() -> None:
+    house, job = fetched(spool_bytes=1)
+    house.stopping.then = lambda: house.stopping.set() if len(house.stopping.waits) > 3 else None
 
     event = store(job, house.desk)
 
-    assert isinstance(event, Stored)
-    assert seen == [("paused", "storage")]
-    assert house.api.fetched == [URL]
+    assert isinstance(event, Kept)
+    assert len(list(house.desk.spool.all())) == 1
 
 
-def test_the_bytes_outlive_a_ledger_that_cannot_pause_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = make_house()
-    house.open()
-    house.api.downloads.append(RESULT)
-    job = house.ready()
-    house.bucket.failing["put"] = Refused("AccessDenied")
-    house.stopping.then = house.bucket.failing.clear
+def test_a_shutdown_with_a_broken_disk_gives_the_result_back_as_it_can_be_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house, job = fetched()
 
-    def away(*args: Any, **named: Any) -> bool:
-        raise LedgerError
+    def full(*_: Any, **__: Any) -> None:
+        raise NotKept("no space left on device")
 
-    monkeypatch.setattr(house.ledger, "set_state", away)
-
-    assert isinstance(store(job, house.desk), Stored)
-
-
-def test_a_shutdown_gives_a_result_back_that_cannot_be_stored() -> None:
-    house = make_house()
-    house.open()
-    house.api.downloads.append(RESULT)
-    job = house.ready()
-    house.bucket.failing["put"] = Unavailable("no answer")
-    house.stopping.then = lambda: house.stopping.set() if len(house.stopping.waits) > 3 else None
+    monkeypatch.setattr(house.desk.spool, "keep", full)
+    house.stopping.then = house.stopping.set
 
     event = store(job, house.desk)
 

@@ -68,7 +68,7 @@ def test_a_running_batch_is_shown_with_its_slots_and_workers(view: View, ledger:
 
 
 def charge(task: str, cost: float) -> dict[str, object]:
-    return {"row": 7, "task_id": task, "cost_usd": cost, "polling_url": "https://x"}
+    return {"state": "late_receipt", "row": 7, "task_id": task, "cost_usd": cost, "polling_url": "https://x"}
 
 
 def test_a_charge_that_came_after_the_report_is_shown_with_it(view: View, bucket: FakeBucket) -> None:
@@ -87,6 +87,15 @@ def test_a_charge_that_came_after_the_report_is_shown_with_it(view: View, bucket
     assert (found["duplicates"]["tasks"], found["duplicates"]["cost_usd"]) == (2, 0.08)
     assert found["duplicates"]["examples"][1] == {"id": "row 7", "task_id": "t1", "cost_usd": 0.03}
     assert found["since_report"] == {"tasks": 1, "cost_usd": 0.03}
+
+
+def test_a_result_that_was_filed_after_the_report_is_shown_with_it(view: View, bucket: FakeBucket) -> None:
+    put_json(bucket, LAYOUT.batch(BATCH.id, "summary.json"), {"cost_usd": 1.0, "found": 1})
+    put_json(bucket, LAYOUT.late(BATCH.id, "found t1"), {"state": "late_result", "row": 7, "cost_usd": 0.0})
+
+    found = view.batch(BATCH.id)
+
+    assert (found["found"], found["cost_usd"]) == (2, 1.0)
 
 
 def test_a_batch_that_no_worker_serves_says_so(view: View, ledger: MemoryLedger) -> None:
