@@ -48,6 +48,8 @@ class Crash:
     """What the API has charged at the end, where no doubt was asked again."""
     doubt: bool = False
     """The row ends in doubt: held for a person, or bought (again, if it was bought) out of the allowance."""
+    known: bool = False
+    """The API has said that it took the edit, and that was written down: nothing of Redis is needed to fetch it."""
     allowances: tuple[str, ...] = ()
     """The allowances under which this place can be reached."""
 
@@ -95,7 +97,7 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="last-bytes-sent", doubt=True),
     Crash(at="recording:Accepted", doubt=True),
     Crash(at="receipt-recorded"),
-    Crash(at="recorded:Accepted"),
+    Crash(at="recorded:Accepted", known=True),
     # the API said no, and only the dead knew
     Crash(at="refused", api={"rate_limit": 1.0}, doubt=True, charges=0),
     Crash(at="recording:NotSubmitted", api={"rate_limit": 1.0}, doubt=True, charges=0),
@@ -107,20 +109,20 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="doubt-resubmitted", api=DOUBTFUL, doubt=True, allowances=(AMPLE,)),
     Crash(at="doubt-held", api=DOUBTFUL, doubt=True, allowances=(NEVER,)),
     # the task ends
-    Crash(at="recording:Ready"),
-    Crash(at="recorded:Ready"),
+    Crash(at="recording:Ready", known=True),
+    Crash(at="recorded:Ready", known=True),
     Crash(at="recording:AttemptFailed", api={"fail_task": 1.0}),
     Crash(at="recorded:AttemptFailed", api={"fail_task": 1.0}),
     Crash(at="recording:Moderated", rows=lambda house: house.rows(1, "[[content-moderated]]"), ends={"moderated": 1}),
     Crash(at="recorded:Moderated", rows=lambda house: house.rows(1, "[[content-moderated]]"), ends={"moderated": 1}),
     # the result is fetched
-    Crash(at="downloading"),
-    Crash(at="downloaded"),
+    Crash(at="downloading", known=True),
+    Crash(at="downloaded", known=True),
     Crash(at="recording:UrlExpired", api={"refuse_download": 1.0}),
     Crash(at="recorded:UrlExpired", api={"refuse_download": 1.0}),
-    Crash(at="filed"),
-    Crash(at="recording:Stored"),
-    Crash(at="recorded:Stored"),
+    Crash(at="filed", known=True),
+    Crash(at="recording:Stored", known=True),
+    Crash(at="recorded:Stored", known=True),
     Crash(at="recording:Unchanged", rows=lambda house: house.rows(2, "the same"), ends={"stored": 1, "unchanged": 1}),
     Crash(at="recorded:Unchanged", rows=lambda house: house.rows(2, "the same"), ends={"stored": 1, "unchanged": 1}),
     # nothing is bought

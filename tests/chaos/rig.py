@@ -60,6 +60,14 @@ class Rig:
             self.house.redis.flushall()
         let_pass(self.house.redis, LONGER_THAN_A_LEASE_S)
 
+    def goes_on(self, batch: str, **env: str) -> None:
+        """Start a worker, and reconcile the batch where the worker finds that Redis knows less than it did."""
+        self.house.working(self.house.worker(**env))
+        guarded = self.house.redis.hget("retouch:epoch", "guard")
+        if guarded or not self.house.redis.exists(f"retouch:batch:{batch}"):
+            said = self.house.retouch("reconcile", batch, "--yes", "--json", **env)
+            assert said.code == 0, said
+
     def ends(self, batch: str, within: float = 60.0) -> None:
         """Wait until the batch's summary lies in the bucket; doubts on the way are not waited for."""
         key = f"{self.house.prefix}batches/{batch}/summary.json"

@@ -31,17 +31,18 @@ def scene(tmp_path: Path, s3: RunningS3) -> Iterator[Rig]:
         yield found
 
 
-def dead(scene: Rig, crash: Crash, allowance: str) -> tuple[str, list[str]]:
+def dead(scene: Rig, crash: Crash, allowance: str, **env: str) -> tuple[str, list[str]]:
     """Open a batch, let a worker die there, and return the batch and the ids of its rows."""
+    env = {**crash.env, **env}
     house = scene.house
     faults = [word for name, p in crash.api.items() for word in (f"--{name.replace('_', '-')}", str(p))]
     api = house.simulate("--latency", str(crash.latency), *faults)
     rows = crash.rows(house)
     batch = house.submit(house.manifest(rows), allowance=allowance)
     if crash.before:
-        scene.dies(house.worker(RETOUCH_TEST__CRASH_AT=crash.before, **crash.env))
+        scene.dies(house.worker(RETOUCH_TEST__CRASH_AT=crash.before, **env))
         scene.meets(Fate.KEPT)
-    worker = house.worker(RETOUCH_TEST__CRASH_AT=crash.at, **crash.env)
+    worker = house.worker(RETOUCH_TEST__CRASH_AT=crash.at, **env)
     crash.do(scene, worker, batch)
     scene.dies(worker)
     api.set_faults(**CALM)
@@ -59,11 +60,22 @@ SHORT = {
 """Those that money hangs on; `make acceptance` runs these alone."""
 
 
+FORGETTING = {"last-bytes-sent", "recorded:Accepted"}
+INTENTS = {"RETOUCH_SUBMIT__INTENTS_IN_BUCKET": "true"}
+
+
 def each_death() -> Iterator[Any]:
     for crash in CRASHES:
         for allowance in crash.under:
             name = f"{crash.at}{crash.before and '-after-' + crash.before}-{allowance}"
             yield pytest.param(crash, allowance, id=name, marks=() if name in SHORT else pytest.mark.long)
+
+
+def each_loss() -> Iterator[Any]:
+    for crash in CRASHES:
+        if NEVER in crash.under:
+            name = f"{crash.at}{crash.before and '-after-' + crash.before}"
+            yield pytest.param(crash, id=name, marks=() if name in FORGETTING else pytest.mark.long)
 
 
 @pytest.mark.parametrize(("crash", "allowance"), [*each_death()])
@@ -85,6 +97,24 @@ def test_a_death_there_costs_what_the_table_says(scene: Rig, crash: Crash, allow
         assert books.summary["held"] == 0
     assert books.summary["doubts"] == int(crash.doubt)
     assert books.summary["doubt_exposure_usd"] >= paid_twice(books)
+
+
+@pytest.mark.parametrize("crash", [*each_loss()])
+@pytest.mark.parametrize("fate", [Fate.ROLLED_BACK, Fate.EMPTIED])
+def test_a_death_there_loses_nothing_even_if_redis_forgets(scene: Rig, crash: Crash, fate: Fate) -> None:
+    env = {**crash.env, **INTENTS}
+    batch, ids = dead(scene, crash, NEVER, **INTENTS)
+
+    scene.meets(fate)
+    scene.goes_on(batch, **env)
+    scene.ends(batch)
+    books = scene.house.books(batch)
+
+    books.check(ids)
+    assert set(books.charged.values()) <= {1}
+    assert set(books.states) <= {*crash.ends, "in_doubt"}
+    if crash.known:
+        assert books.states == crash.ends
 
 
 @pytest.mark.parametrize("place", [pytest.param("plan-written", marks=pytest.mark.long), "batch-written"])

@@ -1,0 +1,128 @@
+"""A batch under fire: real workers that are killed again and again, a Redis that is killed, an API full of faults.
+
+The soak only strikes and takes note of what it hit; what came of the batch is judged by `tests.chaos.checker`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from tests.acceptance.programs import LOOK_S, Program
+from tests.acceptance.test_main_job import ids_of
+from tests.chaos.checker import Evidence, Promised, Struck
+from tests.chaos.rig import Rig
+
+FAULTS: Mapping[str, float] = {
+    "refuse": 0.04,
+    "five_xx_after": 0.01,
+    "rate_limit": 0.10,
+    "lose_answer": 0.02,
+    "reset_before": 0.01,
+    "cut_download": 0.01,
+    "fail_download": 0.01,
+    "refuse_download": 0.01,
+    "hang_poll": 0.02,
+}
+"""5 % errors (a fifth of them after the task was taken), 10 % throttled, 2 % answers lost, 1 % resets before anything
+was read, 3 % of downloads cut or refused, 2 % of polls held until they are reset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soak:
+    """What is to be done to a batch."""
+
+    rows: int
+    kills: int
+    redis_kills: int
+    workers: int = 3
+    kill_every_s: float = 2.0
+    latency_s: float = 3.0
+    spread: float = 0.5
+    allowance: str = ""
+    """What doubts may cost, in dollars; empty: what Retouch takes by itself."""
+    faults: Mapping[str, float] = field(default_factory=lambda: FAULTS)
+    hang_s: float = 30.0
+    seed: int = 7
+    within_s: float = 900.0
+
+    def api(self) -> list[str]:
+        """Return the options of the simulator."""
+        options = ["--latency", str(self.latency_s), "--spread", str(self.spread), "--seed", str(self.seed)]
+        options += ["--hang-s", str(self.hang_s), "--result-size", "64x64"]
+        for name, share in self.faults.items():
+            options += [f"--{name.replace('_', '-')}", str(share)]
+        return options
+
+
+@dataclass(slots=True)
+class Strikes:
+    """What has been hit so far."""
+
+    codes: list[int] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+
+
+def fire(rig: Rig, soak: Soak) -> tuple[str, Evidence]:
+    """Run a batch under fire to its end, and return it with everything that can be known of it."""
+    house, dice = rig.house, random.Random(soak.seed)
+    api = house.simulate(*soak.api())
+    rows = house.rows(soak.rows)
+    manifest = house.manifest(rows)
+    assert len(set(ids_of(rows))) == soak.rows
+    batch = house.submit(manifest, allowance=soak.allowance)
+    workers = [house.worker() for _ in range(soak.workers)]
+    strikes = Strikes(runs=[_run_of(rig)])
+    summary = f"{house.prefix}batches/{batch}/summary.json"
+    redis_at = [soak.rows * (n + 1) // (soak.redis_kills + 1) for n in range(soak.redis_kills)]
+    began = struck_at = time.monotonic()
+    while house.servers.bucket.head(summary) is None:
+        now = time.monotonic()
+        if now - began > soak.within_s:
+            house.finished(batch, 0)  # says what is wrong
+        delivered = api.totals()["downloads"]
+        if now - struck_at >= soak.kill_every_s and len(strikes.codes) < soak.kills:
+            struck_at = now
+            place = dice.randrange(len(workers))
+            strikes.codes.append(_kill(workers[place]))
+            workers[place] = house.worker()
+        if redis_at and delivered >= redis_at[0]:
+            redis_at.pop(0)
+            rig.redis.kill9()
+            time.sleep(1.0)  # an outage that is seen
+            rig.redis.start()
+            strikes.runs.append(_run_of(rig))
+        time.sleep(LOOK_S * 4)
+    return batch, evidence(rig, soak, batch, manifest, strikes)
+
+
+def evidence(rig: Rig, soak: Soak, batch: str, manifest: Path, strikes: Strikes) -> Evidence:
+    """Return what can be known of a batch that has ended."""
+    house = rig.house
+    assert house.api is not None
+    return Evidence.read(
+        manifest,
+        house.servers.bucket,
+        name=house.name,
+        folder=f"{house.prefix}batches/{batch}/",
+        api=house.api.ledger(),
+        struck=Struck(workers=strikes.codes, redis_runs=strikes.runs),
+        promised=Promised(faults=soak.faults, kills=soak.kills, redis_kills=soak.redis_kills),
+    )
+
+
+def _kill(worker: Program) -> int:
+    """Kill a worker as `kill -9` does, and return how it ended as the system tells it."""
+    worker.kill()
+    return worker.ended(0)
+
+
+def _run_of(rig: Rig) -> str:
+    """Return the name that Redis has given to this life of its own."""
+    with redis.Redis.from_url(rig.redis.url, decode_responses=True) as client:
+        return str(client.info("server")["run_id"])
