@@ -79,6 +79,8 @@ class Batch:
     ceiling: int
     allowance: int
     """What resubmitting doubts may cost, in all."""
+    estimate: tuple[Mapping[str, Any], ...] = ()
+    """What `expected` and `at_most` are made of, as documents show it; the items add up to them."""
     overwrite: bool = False
     fresh: bool = False
     skipped: int = 0
@@ -105,6 +107,7 @@ class Batch:
         table = data["table"]
         lists = {name: tuple(table.get(name, ())) for name in ("columns", "data_columns")}
         data["table"] = Table(**{**table, **lists})
+        data["estimate"] = tuple(data.get("estimate", ()))
         return cls(**data)
 
 
@@ -186,6 +189,11 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "expected_usd": usd(batch.expected),
         "at_most_usd": usd(batch.at_most),
         "ceiling_usd": usd(progress.ceiling or batch.ceiling),
+        "estimate": {
+            "expected_usd": usd(batch.expected),
+            "at_most_usd": usd(batch.at_most),
+            "items": list(batch.estimate),
+        },
         "first_edits": {
             "edits": progress.first,
             "cost_usd": usd(progress.first_cost),

@@ -49,6 +49,8 @@ class Row(NamedTuple):
     sizes: Mapping[str, tuple[int, int]]
     record: int = 0
     picture: Picture | None = None
+    megapixels: int = -1
+    """Of the likely result, as the price goes by it (`producers.price.RowPrice`)."""
 
     @property
     def at(self) -> tuple[int, int]:
@@ -92,6 +94,8 @@ class Row(NamedTuple):
             data["record"] = self.record
         if self.picture is not None:
             data["picture"] = self.picture
+        if self.megapixels != -1:
+            data["megapixels"] = self.megapixels
         return _encoded(data)
 
     @classmethod

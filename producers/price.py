@@ -6,14 +6,18 @@ are not opened while planning), expected takes it for 1 megapixel and at most fo
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.models import MICROS_PER_USD, PIXELS_PER_MP, Catalogue, Model
+from jobs.outcome import usd
 from jobs.pictures import size_within
 from jobs.row import Row
 
+ANY_SIZE, UNKNOWN_SIZE = -1, 0
 MOST_ALLOWANCE = 1 * MICROS_PER_USD
 _GRID = 16
 """FLUX.2 rounds the sides of a result to multiples of 16 (docs)."""
@@ -25,6 +29,31 @@ class RowPrice:
 
     expected: int
     at_most: int
+    megapixels: int = ANY_SIZE
+    """Of the likely result, rounded up; UNKNOWN_SIZE where an input's is not known, ANY_SIZE where all cost alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One part of an estimate, in micro-dollars. `kind` is edits, unknown_size, new_attempts, moderation or doubts."""
+
+    kind: str
+    title: str
+    rows: int
+    expected: int
+    at_most: int
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the item as documents show it and `batch.json` keeps it."""
+        return {
+            "item": self.kind,
+            "title": self.title,
+            "rows": self.rows,
+            "expected_usd": usd(self.expected),
+            "at_most_usd": usd(self.at_most),
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +78,8 @@ class Estimate:
     allowance: int
     seconds: float
     models: tuple[ModelLine, ...]
+    items: tuple[Item, ...] = ()
+    """What the two sums are made of; the items add up to them."""
 
 
 def row_price(
@@ -72,7 +103,10 @@ def row_price(
     out_likely, out_most = _output_pixels(model, fitted[0] if fitted else None, width, height)
     expected = model.price.expected(sum(likely) / PIXELS_PER_MP, out_likely / PIXELS_PER_MP)
     at_most = model.price.at_most(tuple(p / PIXELS_PER_MP for p in most), out_most / PIXELS_PER_MP)
-    return RowPrice(expected=expected, at_most=at_most)
+    if not (model.price.more_output or model.price.input):
+        return RowPrice(expected=expected, at_most=at_most)
+    known = UNKNOWN_SIZE if None in sizes else math.ceil(out_likely / PIXELS_PER_MP)
+    return RowPrice(expected=expected, at_most=at_most, megapixels=known)
 
 
 def _output_pixels(
@@ -106,6 +140,7 @@ class Tally:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._models: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._kinds: defaultdict[tuple[str, int, int], list[int]] = defaultdict(lambda: [0, 0, 0])
         self._dearest = 0
 
     @property
@@ -119,10 +154,11 @@ class Tally:
 
     def add(self, row: Row) -> None:
         """Count one accepted row."""
-        sums = self._models[row.request.model]
-        sums[0] += 1
-        sums[1] += row.expected
-        sums[2] += row.at_most
+        model = row.request.model
+        for sums in (self._models[model], self._kinds[model, row.megapixels, len(row.request.inputs) - 1]):
+            sums[0] += 1
+            sums[1] += row.expected
+            sums[2] += row.at_most
         if row.at_most > self._dearest:
             self._dearest = row.at_most
 
@@ -142,7 +178,41 @@ class Tally:
             allowance=doubts,
             seconds=duration({line.model: line.rows for line in lines}, self._catalogue),
             models=lines,
+            items=(*self._edits(), *_beside(sum(line.rows for line in lines), doubts)),
         )
+
+    def _edits(self) -> Iterator[Item]:
+        """Yield the edits by model, size and number of references; rows of unknown size are items of their own."""
+        for (name, megapixels, references), (rows, expected, at_most) in sorted(self._kinds.items()):
+            unknown = megapixels == UNKNOWN_SIZE
+            size = {ANY_SIZE: "", UNKNOWN_SIZE: ", unknown size"}.get(megapixels, f", up to {megapixels} MP")
+            title = self._catalogue.models[name].title + size
+            if references:
+                title += f", {references} reference{'s' if references > 1 else ''}"
+            yield Item(
+                kind="unknown_size" if unknown else "edits",
+                title=title,
+                rows=rows,
+                expected=expected,
+                at_most=at_most,
+                note="Expected is 1 megapixel, at most the largest that the model takes." if unknown else "",
+            )
+
+
+def _beside(rows: int, doubts: int) -> Iterator[Item]:
+    """Yield what may be charged beside the edits themselves."""
+    attempts = "Nothing is set aside: where the API charges a failed attempt, it counts under the same ceiling."
+    moderated = "A moderated row may be charged like an edit, and is not edited again: the edits have it."
+    yield Item(kind="new_attempts", title="new attempts", rows=rows, expected=0, at_most=0, note=attempts)
+    yield Item(kind="moderation", title="moderation", rows=rows, expected=0, at_most=0, note=moderated)
+    yield Item(
+        kind="doubts",
+        title="doubts asked again",
+        rows=rows,
+        expected=0,
+        at_most=doubts,
+        note="The doubt allowance: the most that is risked where an answer was lost.",
+    )
 
 
 def default_allowance(expected: int, dearest: int) -> int:

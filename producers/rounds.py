@@ -203,6 +203,7 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         at_most=estimate.at_most,
         ceiling=planned.ceiling,
         allowance=estimate.allowance,
+        estimate=tuple(item.as_json() for item in estimate.items),
         skipped=0,
         unchanged=0,
     )
@@ -258,7 +259,8 @@ def _as_it_is_now(row: Row, catalogue: Catalogue) -> Row:
     wanted: Mapping[str, Any] = row.request.params
     model = catalogue.models[row.request.model]
     price = row_price(model, pixels, width=wanted.get("width"), height=wanted.get("height"))
-    return row._replace(sizes=sizes, expected=price.expected, at_most=price.at_most)
+    row = row._replace(sizes=sizes, megapixels=price.megapixels)
+    return row._replace(expected=price.expected, at_most=price.at_most)
 
 
 def _seen(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:

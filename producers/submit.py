@@ -279,6 +279,7 @@ def agreed(
         at_most=made.estimate.at_most,
         ceiling=made.ceiling,
         allowance=made.estimate.allowance,
+        estimate=tuple(item.as_json() for item in made.estimate.items),
         overwrite=overwrite,
         fresh=fresh,
         skipped=made.invalid,

@@ -25,9 +25,12 @@ from producers.cli.voice import OK, USAGE, Stop, Voice
 from producers.known import KnownRows, known_rows
 from producers.manifest.listing import Objects, s3_place
 from producers.plan import Plan, make_plan
+from producers.price import Estimate
 from producers.stack.local import running_record
 from producers.stack.storage import BUCKET
 from producers.stack.wanted import what_is_wanted
+
+_ITEMS_SHOWN = 12
 
 Progress = Callable[[int], None]
 
@@ -113,10 +116,30 @@ def show(made: Plan, console: Console) -> None:
         console.print(f"{made.unchanged:,} of {counted(made.rows, 'row')} unchanged: done before, so not edited again.")
     if estimate.rows:
         console.print(table)
+        console.print(_items(estimate))
         console.print(f"Takes about {duration(estimate.seconds)} with every slot free. {_ceiling(made)}")
     if made.invalid:
         left_out = f"{counted(made.invalid, 'row')} cannot be used and will be left out. {_where(made)}"
         console.print(Text(left_out))
+
+
+def _items(estimate: Estimate) -> Table:
+    """Return what the two sums are made of, as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("of these")
+    for title in ("rows", "expected", "at most"):
+        table.add_column(title, justify="right")
+    edits = [item for item in estimate.items if item.rows and item.kind in ("edits", "unknown_size")]
+    beside = [item for item in estimate.items if item not in edits]
+    for item in edits[:_ITEMS_SHOWN]:
+        table.add_row(Text(item.title), f"{item.rows:,}", dollars(usd(item.expected)), dollars(usd(item.at_most)))
+    if len(edits) > _ITEMS_SHOWN:
+        rest = edits[_ITEMS_SHOWN:]
+        sums = (dollars(usd(sum(sums))) for sums in ([i.expected for i in rest], [i.at_most for i in rest]))
+        table.add_row(f"{len(rest):,} more kinds of edits", f"{sum(i.rows for i in rest):,}", *sums)
+    for item in beside:
+        table.add_row(Text(item.title), "", dollars(usd(item.expected)), dollars(usd(item.at_most)))
+    return table
 
 
 def show_problems(made: Plan, voice: Voice) -> None:
@@ -163,6 +186,11 @@ def document(made: Plan) -> dict[str, Any]:
         "expected_usd": usd(estimate.expected),
         "at_most_usd": usd(estimate.at_most),
         "allowance_usd": usd(estimate.allowance),
+        "estimate": {
+            "expected_usd": usd(estimate.expected),
+            "at_most_usd": usd(estimate.at_most),
+            "items": [item.as_json() for item in estimate.items],
+        },
         "ceiling_usd": usd(made.ceiling),
         "seconds": round(estimate.seconds, 1),
         "local": made.local,

@@ -21,6 +21,7 @@ from producers.known import KnownRows
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
 from producers.plan import Plan, make_plan
+from producers.price import Item
 from producers.submit import PLANNED_MARK, PlanWriter, agreed, begin, settling
 
 ERRORS = "errors.csv"
@@ -167,10 +168,12 @@ def open_planned(batch: Batch, desk: Desk) -> None:
 def _without(batch: Batch, left_out: Sequence[tuple[int, int]]) -> Batch:
     """Return a batch whose price is without these rows: (expected, at most) of each."""
     expected, at_most = (sum(prices) for prices in zip(*left_out, strict=True)) if left_out else (0, 0)
+    less = Item(kind="left_out", title="rows left out", rows=-len(left_out), expected=-expected, at_most=-at_most)
     return replace(
         batch,
         expected=batch.expected - expected,
         at_most=batch.at_most - at_most,
+        estimate=(*batch.estimate, *([less.as_json()] if left_out else [])),
         skipped=batch.skipped + len(left_out),
     )
 

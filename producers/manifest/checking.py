@@ -227,6 +227,7 @@ class RowChecker:
             sizes={one.uri: one.stamp for one in inputs if one.stamp is not None},
             record=raw.record,
             picture=self._picture(raw),
+            megapixels=price.megapixels,
         )
 
     def _picture(self, raw: RawRow) -> Picture | None:

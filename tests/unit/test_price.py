@@ -8,7 +8,7 @@ from config.catalogue import shipped_catalogue
 from jobs.models import PIXELS_PER_MP
 from jobs.request import Request
 from jobs.row import Row
-from producers.price import Tally, default_allowance, duration, row_price
+from producers.price import ANY_SIZE, UNKNOWN_SIZE, Tally, default_allowance, duration, row_price
 
 CATALOGUE = shipped_catalogue()
 PRO, FLEX, KONTEXT = (CATALOGUE.models[name] for name in ("flux-2-pro", "flux-2-flex", "flux-kontext-pro"))
@@ -149,3 +149,35 @@ def test_a_batch_takes_at_least_as_long_as_one_edit() -> None:
 
 def test_a_megapixel_is_two_to_the_twentieth() -> None:
     assert PIXELS_PER_MP == 1024 * 1024
+
+
+def test_the_items_of_an_estimate_are_edits_by_size_and_references_and_add_up() -> None:
+    tally = Tally(CATALOGUE)
+    small = row(1, "flux-2-pro", 45_000, 60_000)
+    more = Request(model="flux-2-pro", prompt="p", inputs=("s3://b/a.jpg", "s3://b/b.jpg"))
+    tally.add(small._replace(megapixels=1))
+    tally.add(small._replace(megapixels=1))
+    tally.add(small._replace(megapixels=2, request=more))
+    tally.add(small._replace(megapixels=UNKNOWN_SIZE, at_most=150_000))
+    tally.add(row(5, "flux-kontext-max", 80_000, 80_000))
+
+    estimate = tally.estimate(allowance=7)
+
+    assert [(item.kind, item.title, item.rows) for item in estimate.items] == [
+        ("unknown_size", "FLUX.2 [pro], unknown size", 1),
+        ("edits", "FLUX.2 [pro], up to 1 MP", 2),
+        ("edits", "FLUX.2 [pro], up to 2 MP, 1 reference", 1),
+        ("edits", "FLUX.1 Kontext [max]", 1),
+        ("new_attempts", "new attempts", 5),
+        ("moderation", "moderation", 5),
+        ("doubts", "doubts asked again", 5),
+    ]
+    assert sum(item.expected for item in estimate.items) == estimate.expected
+    assert sum(item.at_most for item in estimate.items) == estimate.at_most
+
+
+def test_a_price_says_which_size_it_is_for() -> None:
+    assert row_price(PRO, [(1024, 1024)]).megapixels == 1
+    assert row_price(PRO, [(1500, 1000)]).megapixels == 2
+    assert row_price(PRO, [(1024, 1024), None]).megapixels == UNKNOWN_SIZE
+    assert row_price(KONTEXT, [None]).megapixels == ANY_SIZE
