@@ -498,7 +498,7 @@ def test_memory_does_not_grow_with_what_is_known(tmp_path: Path, monkeypatch: py
     few.mkdir()
     many.mkdir()
 
-    (some, small), (all_, large) = learn_and_settle(few, 400), learn_and_settle(many, 4_000)
+    (some, small), (all_, large) = learn_and_settle(few, 400), learn_and_settle(many, 1_600)
 
-    assert (some, all_) == (400, 4_000)
+    assert (some, all_) == (400, 1_600)
     assert large < 2 * small
