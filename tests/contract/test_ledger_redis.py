@@ -34,8 +34,8 @@ TODAY = "2026-11-22"
 
 
 def keys(client: redis.Redis) -> list[str]:
-    """Return every key in Redis."""
-    return sorted(str(key) for key in client.scan_iter("*"))
+    """Return every key in Redis but the one that stays as long as the ledger lives."""
+    return sorted(str(key) for key in client.scan_iter("*") if key != KEYS.epoch)
 
 
 # -- nothing is left behind
