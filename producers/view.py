@@ -189,11 +189,24 @@ class View:
         for key, parked in self._ledger.parked_keys().items():
             since = f"{moment(parked.since)} ({parked.why})"
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
+        if progress.kept:
+            found += self._on_disks(progress)
         if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
             found.append(
                 "All pictures uploaded so far are done and more are to come: if no command is uploading them,"
                 f" run `retouch resume {batch.id}` where they lie."
             )
+        return found
+
+    def _on_disks(self, progress: Progress) -> list[str]:
+        """Return a sentence for each worker's disk that paid results lie on."""
+        spools = {spool.id: spool for spool in self._ledger.spools()}
+        found = []
+        for name, rows in sorted(progress.kept.items()):
+            spool = spools.get(name)
+            where = f"{spool.folder} of {spool.host}" if spool else f"disk {name}"
+            lie = "result lies" if rows == 1 else "results lie"
+            found.append(f"{rows:,} paid {lie} in {where} and will be stored by the worker there when storage answers.")
         return found
 
     def _slots(self, batch: Batch) -> tuple[int, int]:

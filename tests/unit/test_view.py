@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from config.catalogue import shipped_catalogue
-from jobs.batch import Batch, BatchState
+from jobs.batch import Batch, BatchState, Progress
 from jobs.bucket.layout import Layout
 from jobs.ledger.memory import MemoryLedger
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.port import SpoolSeen, WorkerSeen
 from producers.view import NO_WORKER, UnknownBatch, View, eta
 from tests.fakes import FakeBucket
 
@@ -96,6 +96,20 @@ def test_a_result_that_was_filed_after_the_report_is_shown_with_it(view: View, b
     found = view.batch(BATCH.id)
 
     assert (found["found"], found["cost_usd"]) == (2, 1.0)
+
+
+def test_results_that_are_kept_on_a_workers_disk_are_shown_with_their_place(view: View, ledger: MemoryLedger) -> None:
+    ledger.see_worker(WorkerSeen(id="w1", threads=34, edits=0, seen_at=NOW))
+    ledger.see_spool(SpoolSeen(id="d1", host="node-7", folder="/spool", results=3, bytes=9, limit=99, seen_at=NOW))
+    progress = Progress(
+        state=BatchState.OPEN, cursors={}, staged={}, hot={}, counts={"kept": 4}, kept={"d1": 3, "d2": 1}
+    )
+
+    found = view.document(BATCH, progress)
+
+    assert found["kept_on"] == [{"spool": "d1", "rows": 3}, {"spool": "d2", "rows": 1}]
+    assert any(text.startswith("3 paid results lie in /spool of node-7") for text in found["warnings"])
+    assert any(text.startswith("1 paid result lies in disk d2") for text in found["warnings"])
 
 
 def test_a_batch_that_no_worker_serves_says_so(view: View, ledger: MemoryLedger) -> None:
