@@ -57,6 +57,20 @@ def test_a_cheap_upload_runs_at_once_and_is_answered_beside_it(place: Desk) -> N
     assert place.bucket.get(f"retouch/inbox/done/{upload.token}/autumn.csv") == (HEADER + lines(3)).encode()
 
 
+def test_what_runs_by_itself_may_cost_no_more_than_what_may_run_without_a_yes(tmp_path: Path) -> None:
+    place = desk(tmp_path, Clock(), inbox={"run_below_usd": 0.15})
+
+    receipt = taken(drop(place), place)
+
+    assert receipt is not None
+    (batch,) = batches(place)
+    found = place.ledger.batch(batch.id)
+    assert found is not None
+    assert receipt["state"] == "open"
+    assert receipt["at_most_usd"] > receipt["ceiling_usd"] == 0.15
+    assert found[1].ceiling == 150_000
+
+
 def test_a_dear_upload_waits_for_a_yes(tmp_path: Path) -> None:
     place = desk(tmp_path, Clock(), inbox={"run_below_usd": 0.01})
 
