@@ -11,7 +11,7 @@ from rich.text import Text
 from jobs.batch import Batch, BatchState, exit_code
 from jobs.models import MICROS_PER_USD
 from jobs.report.text import as_text
-from jobs.report.wording import dollars, moment, shown
+from jobs.report.wording import counted, dollars, moment, shown
 from producers.cli import options as o
 from producers.cli.doubting import give_held_up
 from producers.cli.house import House, looking_house, working_house
@@ -19,6 +19,8 @@ from producers.cli.live import ended, panel, standing
 from producers.cli.running import stage, to_the_end
 from producers.cli.voice import OK, Stop, Voice
 from producers.follow import Following
+from producers.kept import give_kept_up
+from producers.kept import kept as kept_jobs
 from producers.staging import left
 from producers.submit import PLANNED_MARK
 from producers.view import NO_WORKER
@@ -79,11 +81,20 @@ def resume(batch: o.BatchName, max_cost: o.MaxCost = None, json: o.Json = False,
 
 
 def cancel(
-    batch: o.BatchName, in_doubt: o.InDoubt = False, yes: o.Yes = False, json: o.Json = False, quiet: o.Quiet = False
+    batch: o.BatchName,
+    in_doubt: o.InDoubt = False,
+    kept: o.Kept = False,
+    yes: o.Yes = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> int:
     """End BATCH: nothing more is submitted; what is paid is fetched, and every other row ends as cancelled."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice) as house:
+        if kept:
+            _give_kept_up(house.view.agreed(batch), house, voice, yes=yes)
+            _told(house.view.batch(batch), voice)
+            return OK
         if in_doubt:
             give_held_up(house.view.agreed(batch), house, voice, yes=yes)
             _told(house.view.batch(batch), voice)
@@ -107,6 +118,15 @@ def cancel(
             house.check()
         _told(house.view.batch(batch), voice)
         return OK
+
+
+def _give_kept_up(agreed: Batch, house: House, voice: Voice, *, yes: bool) -> None:
+    rows = counted(len(list(kept_jobs(agreed.id, house.ledger))), "row")
+    if not yes and not voice.confirm(f"Give up the paid results of {rows} of {agreed.id} on workers' disks?"):
+        voice.note("Nothing was changed.")
+        return
+    given_up = give_kept_up(agreed.id, house.ledger, house.hints)
+    voice.note(f"Given up: {counted(given_up, 'row')}; `retouch retry {agreed.id}` buys them again.")
 
 
 def _go_on(agreed: Batch, house: House, voice: Voice) -> int:

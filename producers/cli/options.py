@@ -164,3 +164,6 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the batch to 
 InDoubt = Annotated[
     bool, typer.Option("--in-doubt", help="The rows that are held in doubt, and only these: they may have been paid.")
 ]
+Kept = Annotated[
+    bool, typer.Option("--kept", help="The rows whose results lie on a worker's disk that will not come back.")
+]
