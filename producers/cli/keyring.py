@@ -12,7 +12,6 @@ from jobs.report.wording import moment
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Voice
-from producers.doctor.api_part import credits_of
 
 MEND = "put a good key into RETOUCH_API__KEYS_FILE (taken over at once) or RETOUCH_API__KEYS"
 
@@ -29,6 +28,8 @@ def keys(json: o.Json = False, quiet: o.Quiet = False) -> int:
 
 
 def _found(house: House) -> dict[str, Any]:
+    from producers.doctor.api_part import credits_of  # brings an HTTP client, which no other command needs
+
     parked = house.ledger.parked_keys()
     credit = credits_of(house.settings.api.base_url, house.settings.api.all_keys())
     workers = house.ledger.workers()
