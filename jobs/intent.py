@@ -49,10 +49,6 @@ class Intent:
             receipt=job.receipt,
         )
 
-    def before(self, other: Intent) -> bool:
-        """Whether the ledger that began `other` has known of this one, and of what came of it."""
-        return self.epoch == other.epoch and self.number < other.number
-
     def as_json(self) -> bytes:
         """Return the object's bytes; `from_json` reads them back."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()

@@ -15,7 +15,7 @@ from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import NotFound, PreconditionFailed, RetouchError, StorageError
 from jobs.intent import Intent
-from jobs.job import Job
+from jobs.job import Job, Receipt
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,14 @@ TRIES = 5
 
 class MayBeBought(RetouchError):
     """Somebody else has written the intent of this submission, and may have made it."""
+
+
+class Bought(RetouchError):
+    """This submission was made, and its receipt lies in the bucket: the ledger has forgotten it."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        super().__init__()
+        self.receipt = receipt
 
 
 class Intents:
@@ -51,39 +59,42 @@ class Intents:
     def declare(self, job: Job, epoch: str) -> None:
         """Write the intent of a submission that is about to leave.
 
+        One that lies there already is no other's to remove, whatever the ledger says of it: a ledger that went back
+        by no more than a `sent` mark believes that nothing was sent. Who was refused has withdrawn his own.
+
         Raises:
-            MayBeBought: another ledger, or this one before it went back in time, has begun the same submission.
+            Bought: the same submission was made, and accepted.
+            MayBeBought: it was begun, and may have been made.
             StorageError: it could not be written; nothing may leave.
         """
         if not self._on:
-            return
+            return None
         intent, key = Intent.of(job, epoch), self._key(job)
         for _ in range(TRIES):
             try:
                 self._bucket.put(key, intent.as_json(), content_type=_JSON, if_absent=True)
             except PreconditionFailed:
-                if self._known(key, intent):
-                    return
+                found = self._found(job)
+                if found is not None:
+                    return _go_on(found, intent)
             else:
-                return
+                return None
         raise MayBeBought("its intent changes all the time")
 
-    def _known(self, key: str, intent: Intent) -> bool:
-        """Return whether the intent there is this one; one whose end the ledger knows is removed.
+    def receipt(self, job: Job) -> Receipt | None:
+        """Return the receipt of a job's submission, if the bucket knows it.
 
         Raises:
-            MayBeBought: it is a stranger's.
+            StorageError: it cannot be told.
         """
+        found = self._found(job) if self._on else None
+        return found.receipt if found is not None and found.fingerprint == job.fingerprint else None
+
+    def _found(self, job: Job) -> Intent | None:
         try:
-            found = Intent.from_json(self._bucket.get(key))
+            return Intent.from_json(self._bucket.get(self._key(job)))
         except NotFound:
-            return False
-        if found == intent:  # our own PUT, whose answer was lost
-            return True
-        if not found.before(intent):
-            raise MayBeBought("the intent of this submission was written by another ledger, or in another time")
-        self._bucket.delete(key)
-        return False
+            return None
 
     def settle(self, job: Job, epoch: str) -> None:
         """Add the receipt to an intent. What fails is only told: the ledger has the receipt."""
@@ -102,3 +113,12 @@ class Intents:
 
     def _key(self, job: Job) -> str:
         return self._layout.intent(job.order.batch, job.round, job.order.row, job.attempt)
+
+
+def _go_on(found: Intent, mine: Intent) -> None:
+    """Return if the intent that lies there is this one: our own PUT, whose answer was lost."""
+    if found == mine:
+        return
+    if found.receipt is not None and found.fingerprint == mine.fingerprint:
+        raise Bought(found.receipt)
+    raise MayBeBought("the intent of this submission was written before, and it may have been made")

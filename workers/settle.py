@@ -6,8 +6,8 @@ import structlog
 
 from jobs.batch import BatchState
 from jobs.crashpoints import crashpoint
-from jobs.errors import Superseded
-from jobs.events import Event, Failed, Held, Resubmitted
+from jobs.errors import StorageError, Superseded
+from jobs.events import Accepted, Event, Failed, Held, Resubmitted
 from jobs.job import State
 from jobs.ledger.change import Closed
 from jobs.queues import EDIT
@@ -25,6 +25,11 @@ def settle(job_id: str, desk: Desk) -> None:
     crashpoint("doubt-found")
     found = desk.ledger.batch(job.order.batch)
     try:
+        if (receipt := desk.intents.receipt(job)) is not None:  # this ledger went back in time
+            desk.ledger.record(job, apply(job, Accepted(receipt=receipt), desk.now()))
+            log.warning("receipt found in the bucket", **{**job.log_context(), "task_id": receipt.task_id})
+            desk.send(EDIT, job_id, paid=True)
+            return
         if found is not None and found[1].state is not BatchState.CANCELLED:
             again = desk.ledger.resubmit(job, apply(job, Resubmitted(), desk.now()))
             if again.closed is None:
@@ -43,3 +48,5 @@ def settle(job_id: str, desk: Desk) -> None:
         log.warning("doubt not resubmitted", became=type(event).__name__, **job.log_context())
     except Superseded:  # its answer came
         return
+    except StorageError as error:  # the tick asks again
+        log.warning("doubt left alone", job=job_id, why=str(error))

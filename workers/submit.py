@@ -21,7 +21,7 @@ from workers.api import protocol
 from workers.api.client import Key, NotSent
 from workers.desk import Desk, Prepared
 from workers.inputs import InputFailed, Loaded
-from workers.intents import MayBeBought
+from workers.intents import Bought, MayBeBought
 from workers.keys import PARKED_S
 from workers.results import Filed, OutputNotOurs, Standing, output_key
 
@@ -92,6 +92,8 @@ def post(job: Job, desk: Desk) -> Event:
         return NotSubmitted(wait=0.0, why="shutting down")
     try:
         desk.intents.declare(job, desk.epoch.id)
+    except Bought as error:
+        return Accepted(receipt=error.receipt)
     except MayBeBought as error:
         return Doubted(detail=str(error), wait=desk.doubt_wait(job.order.request.model))
     except StorageError as error:

@@ -54,7 +54,7 @@ class Rig:
         """Let Redis meet its fate while nobody works, then make everything in it older than a lease."""
         if fate is Fate.ROLLED_BACK:
             self.redis.kill9()
-            assert roll_back(self.redis.server.part.folder, steps) == steps, "there was something to forget"
+            assert roll_back(self.redis.server.part.folder, steps) > 0, "there was something to forget"
             self.redis.start()
         elif fate is Fate.EMPTIED:
             self.house.redis.flushall()

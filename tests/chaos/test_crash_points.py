@@ -117,6 +117,22 @@ def test_a_death_there_loses_nothing_even_if_redis_forgets(scene: Rig, crash: Cr
         assert books.states == crash.ends
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("steps", range(2, 9))
+@pytest.mark.parametrize("place", ["last-bytes-sent", "recorded:Accepted", "recorded:Stored"])
+def test_however_far_redis_goes_back_nothing_is_lost_or_bought_again(scene: Rig, place: str, steps: int) -> None:
+    batch, ids = dead(scene, Crash(at=place), NEVER, **INTENTS)
+
+    scene.meets(Fate.ROLLED_BACK, steps)
+    scene.goes_on(batch, **INTENTS)
+    scene.ends(batch)
+    books = scene.house.books(batch)
+
+    books.check(ids)
+    assert set(books.charged.values()) == {1}
+    assert books.states == {"in_doubt" if place == "last-bytes-sent" else "stored": 1}
+
+
 @pytest.mark.parametrize("place", [pytest.param("plan-written", marks=pytest.mark.long), "batch-written"])
 def test_a_command_that_dies_before_the_batch_is_open_has_begun_nothing_and_is_given_again(
     scene: Rig, place: str

@@ -8,14 +8,16 @@ import pytest
 
 from jobs.bucket.layout import Layout
 from jobs.errors import RetouchError, Unavailable
-from jobs.events import Doubted, NotSubmitted
+from jobs.events import Accepted, Doubted, NotSubmitted
 from jobs.intent import Intent
-from jobs.job import Job
+from jobs.job import Job, State
+from jobs.queues import EDIT
 from tests.fakes import FakeBucket
 from tests.unit.desks import House, make_house, receipt
 from workers.api import protocol
 from workers.edit import edit
 from workers.intents import Intents, MayBeBought
+from workers.settle import settle
 from workers.submit import post
 
 KEY = Layout().intent("b", 1, 1, 1)
@@ -50,21 +52,58 @@ def test_an_intent_of_another_ledger_stops_the_post_and_the_job_is_in_doubt() ->
     assert not house.api.bodies
 
 
-def test_an_intent_that_this_ledger_wrote_later_in_a_time_that_it_lost_stops_the_post() -> None:
+@pytest.mark.parametrize("later", [-1, 1])
+def test_an_intent_of_this_very_ledger_stops_the_post_whatever_the_ledger_remembers_of_it(later: int) -> None:
     house, job, intents = begun()
-    house.bucket.put(KEY, Intent.of(replace(job, intent=job.intent + 1, owner="w2"), "epoch").as_json())
+    house.bucket.put(KEY, Intent.of(replace(job, intent=job.intent + later, owner="w2"), "epoch").as_json())
 
     with pytest.raises(MayBeBought):
         intents.declare(job, "epoch")
 
 
-def test_an_intent_whose_end_the_ledger_knows_makes_room() -> None:
+def test_a_submission_whose_receipt_lies_in_the_bucket_is_not_made_again() -> None:
     house, job, intents = begun()
-    house.bucket.put(KEY, Intent.of(replace(job, intent=job.intent - 1), "epoch").as_json())
+    intents.settle(replace(job, receipt=receipt("t7")), "epoch")
 
-    intents.declare(job, "epoch")
+    event = post(job, house.desk)
 
-    assert written(house).number == job.intent
+    assert event == Accepted(receipt=receipt("t7"))
+    assert not house.api.bodies
+
+
+def test_a_receipt_of_another_edit_is_not_used() -> None:
+    house, job, intents = begun()
+    intents.settle(replace(job, receipt=receipt("t7"), fingerprint="another"), "epoch")
+
+    event = post(job, house.desk)
+
+    assert isinstance(event, Doubted)
+    assert not house.api.bodies
+
+
+def test_a_doubt_whose_receipt_lies_in_the_bucket_goes_on_with_it() -> None:
+    house, job, intents = begun()
+    doubted = house.moved(house.ledger.mark_sent(job), Doubted(detail="lost", wait=60.0))
+    intents.settle(replace(job, receipt=receipt("t7")), "epoch")
+    house.clock.advance(61)
+
+    settle("b.1", house.desk)
+
+    assert (house.stands().state, house.stands().receipt) == (State.RUNNING, receipt("t7"))
+    assert house.stands().attempt == doubted.attempt
+    assert house.progress().doubt_used == 0
+    assert house.sent[-1] == (EDIT, "b.1", True)
+
+
+def test_a_doubt_is_left_alone_while_the_bucket_cannot_be_asked() -> None:
+    house, job, _ = begun()
+    doubted = house.moved(house.ledger.mark_sent(job), Doubted(detail="lost", wait=60.0))
+    house.bucket.failing["get"] = Unavailable("the bucket is away")
+    house.clock.advance(61)
+
+    settle("b.1", house.desk)
+
+    assert house.stands() == doubted
 
 
 def test_the_same_put_whose_answer_was_lost_is_the_same_intent() -> None:
