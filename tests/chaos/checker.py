@@ -30,7 +30,10 @@ READERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promised:
-    """What was to be injected: the share of each fault among its chances, and how often programs were to be killed."""
+    """What was to be injected: the share of each fault among its chances, and how often programs were to be killed.
+
+    Faults of one kind may be promised together, by their names joined with `+`: each alone may be rare.
+    """
 
     faults: Mapping[str, float] = field(default_factory=dict)
     kills: int = 0
@@ -179,11 +182,13 @@ class Evidence:
         posts, polls, fetched = (int(self.api[what]) for what in ("posts", "polls", "downloads"))
         chances = {"hang_poll": polls, "poll_5xx": polls, "early_404": int(self.api["tasks"])}
         missing = []
-        for name, share in self.promised.faults.items():
-            n = chances.get(name, fetched if name.endswith("_download") else posts)
+        for kind, share in self.promised.faults.items():
+            names = kind.split("+")
+            n = chances.get(names[0], fetched if names[0].endswith("_download") else posts)
             least = n * share - 4 * math.sqrt(n * share * (1 - share))
-            if counts.get(name, 0) < max(least, 1):
-                missing.append(f"{name}: {counts.get(name, 0)} of {n}")
+            came = sum(counts.get(name, 0) for name in names)
+            if came < max(least, 1):
+                missing.append(f"{kind}: {came} of {n}")
         killed = sum(code == -9 for code in self.struck.workers)
         if killed < self.promised.kills:
             missing.append(f"kills: {killed} of {self.promised.kills}")

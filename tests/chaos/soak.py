@@ -32,6 +32,15 @@ FAULTS: Mapping[str, float] = {
 """5 % errors (a fifth of them after the task was taken), 10 % throttled, 2 % answers lost, 1 % resets before anything
 was read, 3 % of downloads cut or refused, 2 % of polls held until they are reset."""
 
+KINDS = (
+    ("lose_answer", "five_xx_after"),
+    ("reset_before", "refuse"),
+    ("rate_limit",),
+    ("cut_download", "fail_download", "refuse_download"),
+    ("hang_poll",),
+)
+"""What the judge is promised: taken and not told, not taken and not told, throttled, not delivered, not answered."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soak:
@@ -58,6 +67,10 @@ class Soak:
         for name, share in self.faults.items():
             options += [f"--{name.replace('_', '-')}", str(share)]
         return options
+
+    def kinds(self) -> Mapping[str, float]:
+        """Return how often each kind of fault comes."""
+        return {"+".join(names): sum(self.faults[name] for name in names) for names in KINDS}
 
 
 @dataclass(slots=True)
@@ -112,7 +125,7 @@ def evidence(rig: Rig, soak: Soak, batch: str, manifest: Path, strikes: Strikes)
         folder=f"{house.prefix}batches/{batch}/",
         api=house.api.ledger(),
         struck=Struck(workers=strikes.codes, redis_runs=strikes.runs),
-        promised=Promised(faults=soak.faults, kills=soak.kills, redis_kills=soak.redis_kills),
+        promised=Promised(faults=soak.kinds(), kills=soak.kills, redis_kills=soak.redis_kills),
     )
 
 

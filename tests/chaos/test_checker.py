@@ -177,6 +177,13 @@ def test_a_fault_that_was_promised_and_did_not_come_is_found(
     assert replace(fine, struck=struck, api=told).judge() == [f"not injected: {said} (1)"]
 
 
+def test_faults_of_one_kind_may_be_promised_together(fine: Evidence) -> None:
+    kind = Promised(faults={"lose_answer+five_xx_after": 0.1}, kills=2, redis_kills=1)
+
+    assert replace(fine, promised=kind).judge() == []
+    assert replace(fine, promised=kind, api={**fine.api, "faults": {"refuse": 10}}).judge()
+
+
 def test_a_prompt_of_nobody_is_no_row_s(fine: Evidence) -> None:
     with pytest.raises(KeyError):
         replace(fine, api=api(task("x"))).judge()

@@ -225,7 +225,8 @@ class Machine(RuleBasedStateMachine):
         holding = Counter(world.edits[job.order.row] for job in self.jobs() if holds_slot(job))
         active = Counter(task.row for task in world.api.active())
         assert active <= holding, f"in flight {active}, known {holding}"
-        assert world.ledger.slots_used()["flux"] == holding.total()
+        used = world.ledger.slots_used()["flux"]
+        assert used == holding.total(), f"{used} slots are taken, {holding} want one"
 
     def a_recorded_task_is_never_forgotten(self) -> None:
         known = {job.receipt.task_id for job in self.jobs() if job.receipt}
