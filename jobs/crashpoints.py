@@ -39,6 +39,10 @@ PLACES: Mapping[str, str] = {
     "downloading": "a part of the result has come",
     "downloaded": "the whole result is checked and in memory only",
     "filed": "the result is filed, not published",
+    # Redis or storage is away, and this worker's disk keeps what is known
+    "receipt-noted": "Redis is away, the receipt lies on the disk",
+    "note-told": "the ledger has been told of a receipt that still lies on the disk",
+    "result-on-disk": "storage is away, the result is written to the disk, not yet under its name",
     # somebody else goes on
     "lapse-found": "a lapsed lease is found, the job is not moved",
     "taken-over": "the job is moved, no message is sent",

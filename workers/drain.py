@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, RetouchError, StorageError
 from jobs.ledger.port import SpoolSeen
 from jobs.outcome import found_line
@@ -102,6 +103,7 @@ class Drain:
 
     def _deliver(self, note: Note) -> None:
         deliver_receipt(note.job, note.receipt, self._desk)
+        crashpoint("note-told")
         self._desk.spool.notes.remove(note.path)
 
     def _put_away(self, kept: Kept) -> None:

@@ -189,6 +189,7 @@ def _keep_what_is_known(before: Job, after: Job, event: Event, desk: Desk) -> No
             desk.spool.notes.write(before, event.receipt)
         except OSError as error:
             log.warning("receipt not noted", **after.log_context(), why=error.strerror)
+        crashpoint("receipt-noted")
     if isinstance(event, Ready):
         secure(after, desk)
 

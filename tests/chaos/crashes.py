@@ -41,6 +41,8 @@ class Crash:
     latency: float = 0.05
     do: Callable[[Rig, Program, str], None] = nothing
     env: Mapping[str, str] = field(default_factory=dict)
+    do_before: Callable[[Rig, Program, str], None] = nothing
+    """How the first worker comes to where it died."""
     before: str = ""
     """A first worker died here, a while ago."""
     ends: Mapping[str, int] = field(default_factory=lambda: {"stored": 1})
@@ -48,6 +50,10 @@ class Crash:
     """What the API has charged at the end, where no doubt was asked again."""
     doubt: bool = False
     """The row ends in doubt: held for a person, or bought (again, if it was bought) out of the allowance."""
+    own_store: bool = False
+    """The store is stopped on the way, so it must be nobody else's."""
+    doubts: int | None = None
+    """How many doubts are counted; one where the row ends in doubt, else none."""
     known: bool = False
     """The API has said that it took the edit, and that was written down: nothing of Redis is needed to fetch it."""
     allowances: tuple[str, ...] = ()
@@ -70,6 +76,20 @@ def _stopped(rig: Rig, worker: Program, batch: str) -> None:
     assert api is not None
     eventually(lambda: api.totals()["polls"], 30, "the task is looked at")
     worker.terminate()
+
+
+def _redis_away(rig: Rig, worker: Program, batch: str) -> None:
+    api = rig.house.api
+    assert api is not None
+    eventually(lambda: api.totals()["tasks"], 30, "the API has taken the task and not yet said so")
+    rig.lose_redis()
+
+
+def _storage_away(rig: Rig, worker: Program, batch: str) -> None:
+    api = rig.house.api
+    assert api is not None
+    eventually(lambda: api.totals()["polls"], 30, "the task is looked at")
+    rig.lose_storage()
 
 
 def _cancelled(rig: Rig, worker: Program, batch: str) -> None:
@@ -125,6 +145,13 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="recorded:Stored", known=True),
     Crash(at="recording:Unchanged", rows=lambda house: house.rows(2, "the same"), ends={"stored": 1, "unchanged": 1}),
     Crash(at="recorded:Unchanged", rows=lambda house: house.rows(2, "the same"), ends={"stored": 1, "unchanged": 1}),
+    # Redis or storage is away meanwhile
+    Crash(at="receipt-noted", api={"slow_answer": 1.0}, do=_redis_away, doubts=1),
+    Crash(at="note-told", before="receipt-noted", api={"slow_answer": 1.0}, do_before=_redis_away, doubts=1),
+    *(
+        Crash(at=at, latency=4.0, do=_storage_away, own_store=True)
+        for at in ("result-on-disk", "recording:Kept", "recorded:Kept")
+    ),
     # nothing is bought
     Crash(at="recording:Failed", rows=_taken_output, ends={"failed": 1}, charges=0),
     Crash(at="recorded:Failed", rows=_taken_output, ends={"failed": 1}, charges=0),
@@ -161,8 +188,5 @@ CRASHES: tuple[Crash, ...] = (
 OF_COMMANDS = ("plan-written", "batch-written", "batch-opened", "pictures-staged", "chunk-staged", "mark-raised")
 """Places at which a command dies, not a worker."""
 
-NOT_REACHED: Mapping[str, str] = {
-    "recording:Kept": "no step keeps a result on the disk yet",
-    "recorded:Kept": "no step keeps a result on the disk yet",
-}
+NOT_REACHED: Mapping[str, str] = {}
 """Places that no scenario leads to, and why."""

@@ -40,15 +40,37 @@ class Rig:
 
     house: House
     redis: RunningRedis
+    store: RunningS3
+    without_redis: bool = False
+    without_storage: bool = False
 
     def dies(self, program: Program, within: float = 60.0) -> None:
         """Wait until a program has killed itself where it was told to; doubts on the way are not waited for."""
         until = time.monotonic() + within
         while program.runs:
-            let_doubts_pass(self.house.redis, LONGER_THAN_A_DOUBT_S)
+            if not self.without_redis:
+                let_doubts_pass(self.house.redis, LONGER_THAN_A_DOUBT_S)
             assert time.monotonic() < until, f"it never came there: {program.said[-3000:]}"
             time.sleep(LOOK_S)
         assert program.ended(0) == KILLED, program.said[-3000:]
+
+    def lose_redis(self) -> None:
+        """Kill Redis; it comes back when somebody has died."""
+        self.redis.kill9()
+        self.without_redis = True
+
+    def lose_storage(self) -> None:
+        """Stop the store; it comes back when somebody has died."""
+        self.store.server.stop()
+        self.without_storage = True
+
+    def mend(self) -> None:
+        """Bring back what was taken away."""
+        if self.without_redis:
+            self.redis.start()
+        if self.without_storage:
+            self.store.server.start()
+        self.without_redis = self.without_storage = False
 
     def meets(self, fate: Fate, steps: int = 1) -> None:
         """Let Redis meet its fate while nobody works, then make everything in it older than a lease."""
@@ -96,7 +118,7 @@ def rig(folder: Path, s3: RunningS3) -> Iterator[Rig]:
         servers = Servers(redis=client, bucket=bucket, env=env | {"RETOUCH_REDIS__URL": running.url})
         house = House(servers=servers, folder=folder, name=new_name())
         try:
-            yield Rig(house=house, redis=running)
+            yield Rig(house=house, redis=running, store=s3)
         finally:
             house.end()
             bucket.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from tests.acceptance.programs import ROOT
 from tests.acceptance.test_main_job import ids_of
 from tests.chaos.crashes import AMPLE, CRASHES, NEVER, NOT_REACHED, OF_COMMANDS, Crash
 from tests.chaos.rig import Fate, Rig, killed, rig
-from tests.servers import RunningS3
+from tests.servers import RunningS3, seaweed
 
-CALM = dict.fromkeys(("lose_answer", "rate_limit", "fail_task", "refuse_download"), 0)
+CALM = dict.fromkeys(("lose_answer", "rate_limit", "fail_task", "refuse_download", "slow_answer"), 0)
 
 
 @pytest.fixture
-def scene(tmp_path: Path, s3: RunningS3) -> Iterator[Rig]:
-    with rig(tmp_path, s3) as found:
-        yield found
+def scene(request: pytest.FixtureRequest, tmp_path: Path, s3: RunningS3) -> Iterator[Rig]:
+    crash = request.node.callspec.params.get("crash") if hasattr(request.node, "callspec") else None
+    with ExitStack() as stack:
+        if crash is not None and crash.own_store:
+            s3 = stack.enter_context(seaweed(tmp_path / "store"))
+        yield stack.enter_context(rig(tmp_path, s3))
 
 
 def dead(scene: Rig, crash: Crash, allowance: str, **env: str) -> tuple[str, list[str]]:
@@ -40,11 +44,15 @@ def dead(scene: Rig, crash: Crash, allowance: str, **env: str) -> tuple[str, lis
     rows = crash.rows(house)
     batch = house.submit(house.manifest(rows), allowance=allowance)
     if crash.before:
-        scene.dies(house.worker(RETOUCH_TEST__CRASH_AT=crash.before, **env))
+        first = house.worker(RETOUCH_TEST__CRASH_AT=crash.before, **env)
+        crash.do_before(scene, first, batch)
+        scene.dies(first)
+        scene.mend()
         scene.meets(Fate.KEPT)
     worker = house.worker(RETOUCH_TEST__CRASH_AT=crash.at, **env)
     crash.do(scene, worker, batch)
     scene.dies(worker)
+    scene.mend()
     api.set_faults(**CALM)
     return batch, ids_of(rows)
 
@@ -95,7 +103,7 @@ def test_a_death_there_costs_what_the_table_says(scene: Rig, crash: Crash, allow
     else:
         assert books.states == crash.ends
         assert books.summary["held"] == 0
-    assert books.summary["doubts"] == int(crash.doubt)
+    assert books.summary["doubts"] == (int(crash.doubt) if crash.doubts is None else crash.doubts)
     assert books.summary["doubt_exposure_usd"] >= paid_twice(books)
 
 

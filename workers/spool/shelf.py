@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from jobs.crashpoints import crashpoint
 from jobs.pictures import extension
 from workers.spool.about import About, task_name
 from workers.spool.disk import private_folder, settle, write_durably
@@ -55,6 +56,7 @@ class Shelf:
             write_durably(coming / _picture(about), data)
             write_durably(coming / ABOUT, about.as_json().encode())
             settle(coming)
+            crashpoint("result-on-disk")
             try:
                 coming.rename(self.kept / about.name)
             except OSError as error:
