@@ -11,11 +11,15 @@ AT_ONCE = {"RETOUCH_API__ACTIVE_LIMIT": "60"}
 """So many slots that no doubt waits for another one's."""
 
 
+AMPLE = ("--max-cost", "100")
+"""While no cost of a model is known, open edits count tenfold: here none ever is, and no ceiling is to slow them."""
+
+
 def test_without_an_allowance_a_batch_of_many_doubts_ends_and_what_is_held_can_be_bought_again(house: House) -> None:
     api = house.simulate("--latency", "0.2", "--lose-answer", "1", "--active-limit", "60")
     house.workers(1, **AT_ONCE)
     rows = house.rows(60)
-    batch = house.submit(house.manifest(rows), allowance="0")
+    batch = house.submit(house.manifest(rows), *AMPLE, allowance="0")
 
     first = house.ended(batch, 240)
     api.set_faults(lose_answer=0)
@@ -40,7 +44,7 @@ def test_what_is_held_can_be_given_up(house: House) -> None:
     house.simulate("--latency", "0.2", "--lose-answer", "1")
     house.workers(1)
     rows = house.rows(3)
-    batch = house.submit(house.manifest(rows), allowance="0")
+    batch = house.submit(house.manifest(rows), *AMPLE, allowance="0")
     house.ended(batch, 240)
 
     said = house.retouch("cancel", batch, "--in-doubt", "--yes", "--json")

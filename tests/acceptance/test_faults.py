@@ -53,7 +53,7 @@ def test_without_an_allowance_what_was_in_a_dead_workers_post_is_held_and_listed
     limit = {"RETOUCH_API__ACTIVE_LIMIT": "4"}
     (victim,) = house.workers(1, **limit)
     rows = house.rows(12)
-    batch = house.submit(house.manifest(rows), allowance="0")
+    batch = house.submit(house.manifest(rows), "--max-cost", "100", allowance="0")
     api = house.api
     assert api is not None
     eventually(lambda: api.totals()["tasks"] == 4, 20, "four POSTs have been accepted and not answered")

@@ -153,7 +153,7 @@ def test_a_local_stack_is_not_started_where_it_would_soon_be_out_of_room(disk: S
 
 
 def test_a_local_stack_whose_disk_gets_full_ends_with_that_sentence_and_loses_nothing(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", megabytes=80) as disk:
+    with small_disk(tmp_path / "small", megabytes=600) as disk:  # room for what is bought, too
         shop(disk.files, 4)
         command = run(disk, tmp_path)
         eventually(lambda: tasks_in(disk.files), WITHIN_S, "a first edit at the API")
