@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= docker podman buildah
 PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
 
-.PHONY: help setup demo test unit lint acceptance chaos scale long image docs requirements clean
+.PHONY: help setup demo test unit lint acceptance chaos chaos-long mutants scale long image docs requirements clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,10 +41,16 @@ test: setup lint ## everything that is checked before a commit
 	$(PYTEST) tests/unit tests/contract tests/integration
 
 acceptance: setup ## the program as its users meet it: real processes, a real terminal, a real browser
-	$(PYTEST) tests/acceptance tests/chaos -m "not long"
+	$(PYTEST) tests/acceptance tests/chaos -m "not long and not longest"
 
 chaos: setup ## the long proofs: a death at every line that matters, thousands of games of the ledger (about half an hour)
-	$(PYTEST) tests/chaos
+	$(PYTEST) tests/chaos -m "not longest"
+
+chaos-long: setup ## 30,000 jobs under fire (an hour or more)
+	$(BIN)/pytest -q -s tests/chaos -m longest
+
+mutants: setup ## small mistakes in what decides about money, and how many of them the tests notice (ten minutes)
+	$(BIN)/python -m tests.mutants
 
 SCALE_IMAGES ?= 100000
 

@@ -71,8 +71,6 @@ class Counts:
 
 def entry(task: Task, now: float) -> dict[str, Any]:
     """Return a task as the ledger shows it. It stays there after the API would have forgotten it."""
-    ended = now >= task.timeline.ends_at and task.ending.status is not None
-    status = task.ending.status if ended else task.status(now)
     return {
         "id": task.id,
         "n": task.number,
@@ -82,8 +80,8 @@ def entry(task: Task, now: float) -> dict[str, Any]:
         "prompt_sha256": sha256(task.prompt.encode()).hexdigest(),
         "charged": task.charged,
         "accepted_at": task.timeline.accepted_at,
-        "ended_at": task.timeline.ends_at if ended else None,
-        "status": (status or Status.PENDING).value,
+        "ended_at": task.timeline.ends_at if _ended(task, now) else None,
+        "status": _status(task, now),
         "result_sha256": task.result_sha256,
         "polls": task.polls,
         "downloads": task.downloads,
@@ -98,7 +96,7 @@ def summary(tasks: Iterable[Task], accounts: Iterable[Account], counts: Counts, 
     contents: Counter[str] = Counter()
     not_delivered = 0
     for task in tasks:
-        shown = entry(task, now)["status"]
+        shown = _status(task, now)
         statuses[shown] += 1
         contents[task.content] += 1
         not_delivered += shown == Status.READY and task.downloads == 0
@@ -133,6 +131,15 @@ def summary(tasks: Iterable[Task], accounts: Iterable[Account], counts: Counts, 
         "key_leaks": counts.key_leaks,
         "faults": dict(counts.faults),
     }
+
+
+def _ended(task: Task, now: float) -> bool:
+    return now >= task.timeline.ends_at and task.ending.status is not None
+
+
+def _status(task: Task, now: float) -> str:
+    status = task.ending.status if _ended(task, now) else task.status(now)
+    return (status or Status.PENDING).value
 
 
 def _money(amount: float) -> float:

@@ -140,6 +140,15 @@ class Evidence:
         """Return the rows that the API charged for more than once."""
         return [row for row, tasks in self.tasks.items() if sum(task["charged"] > 0 for task in tasks) > 1]
 
+    def charged_unknowingly(self) -> list[str]:
+        """Return the rows that were charged for more often than the batch says that it may have been."""
+        doubts = {line["id"]: line["doubts"] for line in self.outcomes}
+        return [
+            row
+            for row, tasks in self.tasks.items()
+            if sum(task["charged"] > 0 for task in tasks) > 1 + doubts.get(row, 0)
+        ]
+
     def paid_twice_usd(self) -> float:
         """Return what the API charged beyond the first charge of each row."""
         charges = [sorted((float(task["charged"]) for task in tasks), reverse=True) for tasks in self.tasks.values()]
@@ -265,6 +274,7 @@ class Evidence:
         """Return everything that is wrong; a charge that was made twice is no fault by itself where it was allowed."""
         found = {
             "lost": self.lost(),
+            "charged again and not told": self.charged_unknowingly(),
             "changed on the way": self.changed_on_the_way(),
             "published, and no row's": self.published_unclaimed(),
             "paid for nothing": self.paid_for_nothing(),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from tests.acceptance.programs import LOOK_S, Program
+from tests.acceptance.programs import Program
 from tests.acceptance.test_main_job import ids_of
 from tests.chaos.checker import Evidence, Promised, Struck
 from tests.chaos.rig import Rig
@@ -59,6 +59,7 @@ class Soak:
     hang_s: float = 30.0
     seed: int = 7
     within_s: float = 900.0
+    look_s: float = 0.2
 
     def api(self) -> list[str]:
         """Return the options of the simulator."""
@@ -98,19 +99,18 @@ def fire(rig: Rig, soak: Soak) -> tuple[str, Evidence]:
         now = time.monotonic()
         if now - began > soak.within_s:
             house.finished(batch, 0)  # says what is wrong
-        delivered = api.totals()["downloads"]
         if now - struck_at >= soak.kill_every_s and len(strikes.codes) < soak.kills:
             struck_at = now
             place = dice.randrange(len(workers))
             strikes.codes.append(_kill(workers[place]))
             workers[place] = house.worker()
-        if redis_at and delivered >= redis_at[0]:
+        if redis_at and api.totals()["downloads"] >= redis_at[0]:
             redis_at.pop(0)
             rig.redis.kill9()
             time.sleep(1.0)  # an outage that is seen
             rig.redis.start()
             strikes.runs.append(_run_of(rig))
-        time.sleep(LOOK_S * 4)
+        time.sleep(soak.look_s)
     return batch, evidence(rig, soak, batch, manifest, strikes)
 
 

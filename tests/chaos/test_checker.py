@@ -25,6 +25,10 @@ def task(row: str, number: int = 1, **other: Any) -> dict[str, Any]:
     } | other
 
 
+def outcome(row: str, state: str, doubts: int = 0) -> dict[str, Any]:
+    return {"id": row, "state": state, "doubts": doubts}
+
+
 def api(*tasks: dict[str, Any], **other: Any) -> dict[str, Any]:
     return {
         "entries": list(tasks),
@@ -45,7 +49,7 @@ def fine() -> Evidence:
     return Evidence(
         manifest=[{"id": row, "prompt": f"edit {row}"} for row in ("a", "b", "c")],
         api=api(task("a"), task("b"), task("c", told_ready_at=None, downloaded_at=None, result_sha256=None)),
-        outcomes=[{"id": "a", "state": "stored"}, {"id": "b", "state": "stored"}, {"id": "c", "state": "in_doubt"}],
+        outcomes=[outcome("a", "stored"), outcome("b", "stored"), outcome("c", "in_doubt", doubts=1)],
         summary={
             "counts": {"stored": 2, "in_doubt": 1, "failed": 0},
             "held": 1,
@@ -75,8 +79,11 @@ def test_a_second_charge_is_found_whatever_the_batch_says(fine: Evidence) -> Non
 def test_a_second_charge_that_the_report_covers_is_no_fault(fine: Evidence) -> None:
     again = task("a", 2, downloaded_at=None, told_ready_at=None)
     covered = {**fine.summary, "doubt_exposure_usd": 0.02}
+    doubted = [outcome("a", "stored", doubts=1), *fine.outcomes[1:]]
+    twice = replace(fine, api=api(*fine.api["entries"], again), summary=covered)
 
-    assert replace(fine, api=api(*fine.api["entries"], again), summary=covered).judge() == []
+    assert replace(twice, outcomes=doubted).judge() == []
+    assert twice.judge() == ["charged again and not told: a (1)"]
 
 
 def _without_outcome(fine: Evidence) -> Evidence:
@@ -84,7 +91,7 @@ def _without_outcome(fine: Evidence) -> Evidence:
 
 
 def _with_two_outcomes(fine: Evidence) -> Evidence:
-    return replace(fine, outcomes=[*fine.outcomes, {"id": "a", "state": "stored"}])
+    return replace(fine, outcomes=[*fine.outcomes, outcome("a", "stored")])
 
 
 def _other_bytes(fine: Evidence) -> Evidence:
@@ -100,7 +107,7 @@ def _strange_object(fine: Evidence) -> Evidence:
 
 
 def _failed_though_paid(fine: Evidence) -> Evidence:
-    ended = [*fine.outcomes[:2], {"id": "c", "state": "failed"}]
+    ended = [*fine.outcomes[:2], outcome("c", "failed")]
     counts = {**fine.summary, "counts": {"stored": 2, "failed": 1}, "held": 0, "doubt_exposure_usd": 0.014}
     return replace(fine, outcomes=ended, summary=counts)
 

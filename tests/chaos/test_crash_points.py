@@ -126,6 +126,21 @@ def test_a_death_there_loses_nothing_even_if_redis_forgets(scene: Rig, crash: Cr
 
 
 @pytest.mark.long
+def test_without_intents_in_the_bucket_a_sent_mark_that_redis_forgets_is_an_edit_bought_again(scene: Rig) -> None:
+    """What docs/promises.md says is not promised: if this ever fails, promise it."""
+    batch, ids = dead(scene, Crash(at="last-bytes-sent"), NEVER)
+
+    scene.meets(Fate.ROLLED_BACK)
+    scene.goes_on(batch)
+    scene.ends(batch)
+    books = scene.house.books(batch)
+
+    assert books.lost(ids) == []
+    assert books.states == {"stored": 1}
+    assert set(books.charged.values()) == {2}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("steps", range(2, 9))
 @pytest.mark.parametrize("place", ["last-bytes-sent", "recorded:Accepted", "recorded:Stored"])
 def test_however_far_redis_goes_back_nothing_is_lost_or_bought_again(scene: Rig, place: str, steps: int) -> None:

@@ -19,6 +19,7 @@ from tests.servers import RunningS3
 
 SHORT = Soak(rows=60, kills=5, redis_kills=1, latency_s=1.0, hang_s=3.0, within_s=280.0)
 LONG = Soak(rows=500, kills=40, redis_kills=2)
+LONGEST = Soak(rows=30_000, kills=60, redis_kills=2, latency_s=0.02, spread=0.0, within_s=4 * 3600, look_s=2.0)
 
 
 @pytest.fixture
@@ -71,3 +72,12 @@ def test_with_an_ample_allowance_everything_is_stored(scene: Rig, soak: Soak) ->
 
     nothing_wrong(found)
     assert found.figures().stored == soak.rows
+
+
+@pytest.mark.longest
+@pytest.mark.timeout(5 * 3600)
+def test_of_30000_jobs_none_is_lost_or_paid_for_twice_unknowingly(scene: Rig) -> None:
+    _, found = fire(scene, replace(LONGEST, allowance="100"))  # without one, feeding stops at 500 that are held
+
+    nothing_wrong(found)
+    assert found.figures().stored == LONGEST.rows

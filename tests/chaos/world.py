@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,13 +28,14 @@ from config.catalogue import shipped_catalogue
 from jobs.batch import Batch
 from jobs.bucket.layout import Layout
 from jobs.errors import LedgerError, Unavailable
-from jobs.job import Job
+from jobs.job import Job, State
 from jobs.ledger.memory import MemoryLedger
 from jobs.ledger.port import Ledger, Recorded
 from jobs.models import Catalogue
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from jobs.request import Request
 from jobs.row import Row
+from producers.doubts import buy_again, give_up
 from tests.fakes import FakeBucket
 from tests.unit.desks import ScriptedWeb, make_desk
 from workers import desk as desk_module
@@ -415,6 +416,7 @@ class World:
         self.clock = Clock()
         self.catalogue = shipped_catalogue().with_limit(slots)
         self.ledger = make_ledger(self.catalogue, self.clock)
+        self.desk_of_people: Ledger = Line(self, self.ledger)
         self.bucket = FakeBucket()
         self.api = ModelApi(self.clock, slots, chance or Chance(random.Random(0), 0.0))
         self.api.note = self.note
@@ -427,6 +429,8 @@ class World:
         """How often a doubt of each row was asked again."""
         self.held: Counter[int] = Counter()
         """How often a doubt of each row was held for a person."""
+        self.by_people = self.given_up = 0
+        """How often a person let a doubt be asked again, or gave it up."""
         self.recorded: dict[str, str] = {}
         """Every task id that the ledger was given and took, and the job that it was for."""
         self.begun: list[Job] = []
@@ -578,6 +582,16 @@ class World:
         for module, log in LOGGED.items():
             module.log = log
 
+    # -- what people say
+
+    def buy_again(self) -> None:
+        """Let a person have everything bought again that is held in doubt."""
+        buy_again(self.batch, self.desk_of_people, _Hints(self))
+
+    def give_up(self) -> None:
+        """Let a person give up everything that is held in doubt."""
+        give_up(self.batch, self.desk_of_people, _Hints(self))
+
     # -- what is seen
 
     def saw(self, name: str, args: tuple[Any, ...], said: Any) -> None:
@@ -591,8 +605,11 @@ class World:
         held = " held" if after.held else ""
         task = f" with {after.receipt.task_id}" if after.receipt else ""
         self.note(f"{name} {after.id}: {before.state} {before.attempt} -> {after.state}{held} {after.attempt}{task}")
-        if name == "resubmit":
+        if before.state is State.IN_DOUBT and after.attempt > before.attempt:
             self.asked_again[after.order.row] += 1
+            self.by_people += name != "resubmit"
+        if before.state is State.IN_DOUBT and after.state is State.CANCELLED:
+            self.given_up += 1
         if after.held and not before.held:
             self.held[after.order.row] += 1
         if name == "begin":
@@ -606,6 +623,24 @@ class World:
         if after.final:
             assert after.id not in self.ended, f"{after.id} ended twice: {self.ended[after.id]} and {after.state}"
             self.ended[after.id] = str(after.state)
+
+
+class _Hints:
+    """What a person's command tells the workers."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def feed(self, batch: str, groups: Iterable[str]) -> None:
+        for group in groups:
+            self._world.send(FEED, batch, group)
+
+    def look(self, jobs: Iterable[str]) -> None:
+        for job in jobs:
+            self._world.send(EDIT, job)
+
+    def finish(self, batch: str) -> None:
+        self._world.send(FINISH, batch)
 
 
 def _tolerant(act: Callable[[], object]) -> None:

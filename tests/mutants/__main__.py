@@ -101,12 +101,11 @@ def main() -> int:
     for library in LIBRARIES:
         importlib.import_module(library)
     mutate = importlib.import_module("tests.mutants.mutate")
-    say = sys.stdout.write
     bad = 0
     for module, tests in TARGETS.items():
         source = path_of(module).read_text(encoding="utf-8")
         if noticed(module, ast.parse(source), tests):
-            say(f"{module}: its tests fail without any mistake\n")
+            _say(f"{module}: its tests fail without any mistake\n")
             return 2
         survivors, tried = [], 0
         for mutant in mutate.mutants(source):
@@ -114,11 +113,16 @@ def main() -> int:
             if not noticed(module, mutant.tree, tests):
                 survivors.append(Survivor(module, mutant.line, mutant.what))
         score = 1 - len(survivors) / tried
-        say(f"{module}: {tried - len(survivors)} of {tried} mistakes noticed, {score:.1%}\n")
+        _say(f"{module}: {tried - len(survivors)} of {tried} mistakes noticed, {score:.1%}\n")
         for survivor in survivors:
-            say(f"  {path_of(module).relative_to(ROOT)}:{survivor.line} {survivor.what}\n")
+            _say(f"  {path_of(module).relative_to(ROOT)}:{survivor.line} {survivor.what}\n")
         bad += score < LEAST
     return 1 if bad else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
