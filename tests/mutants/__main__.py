@@ -27,7 +27,7 @@ LONGEST_S = 120
 TARGETS: Mapping[str, Sequence[str]] = {
     "jobs.states": ("tests/unit/test_states.py", "tests/unit/test_docs.py"),
     "jobs.retry": ("tests/unit/test_retry.py",),
-    "workers.settle": ("tests/unit/test_settle.py",),
+    "workers.settle": ("tests/unit/test_settle.py", "tests/unit/test_intents.py"),
 }
 LIBRARIES = ("pytest", "httpx", "pydantic_settings", "celery", "PIL.Image", "structlog", "boto3")
 

@@ -40,6 +40,21 @@ def test_the_last_try_ends_the_row() -> None:
     assert event == Failed(code="api_error", detail="oops")
 
 
+def test_three_tries_are_made_and_no_fourth() -> None:
+    ends = [isinstance(after_failure(job(*["api_error"] * before), "api_error", "x"), Failed) for before in range(4)]
+
+    assert ends == [False, False, True, True]
+
+
+def test_what_a_failed_try_cost_goes_with_it_whether_or_not_another_follows() -> None:
+    tried_again = after_failure(job(), "api_error", "oops", cost=14_000)
+    ended = after_failure(job(), "api_error", "oops", cost=14_000, for_good=True)
+
+    assert isinstance(tried_again, AttemptFailed)
+    assert isinstance(ended, Failed)
+    assert tried_again.cost == ended.cost == 14_000
+
+
 def test_a_resubmitted_doubt_does_not_count_as_a_failed_try() -> None:
     event = after_failure(job("in_doubt", "in_doubt", "api_error"), "api_error", "oops")
 
@@ -55,6 +70,19 @@ def test_a_wait_is_never_longer_than_its_cap_nor_shorter_than_half_of_it(tries: 
     wait = backoff(tries)
 
     assert 1.0 <= wait <= LONGEST_WAIT_S
+
+
+def test_half_of_a_wait_is_chance() -> None:
+    assert backoff(3, jitter=longest) == 8.0
+    assert backoff(3, jitter=lambda low, _: low) == 4.0
+
+
+def test_the_longest_wait_after_a_failed_try_is_two_minutes() -> None:
+    assert backoff(100, jitter=longest) == 120.0
+
+
+def test_so_many_tries_that_no_number_could_be_doubled_as_often_are_no_error() -> None:
+    assert backoff(5_000, first=1.0, cap=1e12, jitter=longest) == 2.0**30
 
 
 def test_the_apis_own_wish_is_met_as_it_is() -> None:

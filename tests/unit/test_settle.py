@@ -57,6 +57,38 @@ def test_a_doubt_whose_wait_is_not_over_is_left_alone() -> None:
     assert house.stands() == job
 
 
+def test_a_doubt_is_decided_as_soon_as_its_wait_is_over() -> None:
+    house, job = doubted(waited=0.0)
+    house.clock.advance(job.not_before - house.clock())
+
+    settle("b.1", house.desk)
+
+    assert house.stands().state is State.QUEUED
+
+
+def test_a_doubt_that_waits_for_a_person_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, _ = doubted(allowance=RESERVE - 1)
+    settle("b.1", house.desk)
+    asked: list[Any] = []
+    monkeypatch.setattr(house.ledger, "resubmit", lambda *args: asked.append(args))
+
+    settle("b.1", house.desk)
+
+    assert asked == []
+
+
+def test_a_doubt_whose_batch_the_ledger_has_lost_ends_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, _ = doubted()
+    known = house.ledger.batch
+    monkeypatch.setattr(house.ledger, "batch", lambda _: None)
+
+    settle("b.1", house.desk)
+
+    monkeypatch.setattr(house.ledger, "batch", known)
+    assert house.progress().counts["failed"] == 1
+    assert "in_doubt" in house.progress().reasons
+
+
 def test_a_doubt_of_a_cancelled_batch_ends_and_is_never_asked_again() -> None:
     house, _ = doubted()
     house.ledger.set_state("b", BatchState.CANCELLED, "", only_from=[BatchState.OPEN])
@@ -76,6 +108,7 @@ def test_a_batch_that_is_cancelled_at_this_moment_holds_nothing(monkeypatch: pyt
 
     assert house.progress().held == 0
     assert house.progress().counts["failed"] == 1
+    assert "in_doubt" in house.progress().reasons
 
 
 def test_settling_twice_asks_once() -> None:
