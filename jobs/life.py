@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Self
@@ -13,11 +13,11 @@ from jobs.ledger.port import Epoch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """A ledger's epoch, the number of its last intent, and the batches that it held open, at `at` (epoch seconds)."""
+    """A ledger's epoch, its last intent's number, the batches it held open, each with its round, at `at` (epoch s)."""
 
     id: str
     intents: int
-    batches: Sequence[str]
+    batches: Mapping[str, int]
     at: float = 0.0
 
     def as_json(self) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -24,7 +24,7 @@ from jobs.report.build import SUMMARY
 log = structlog.get_logger(__name__)
 
 WRITE_S = 5.0
-"""What was seen is written down so often while submissions begin."""
+"""What was seen is written down so often while submissions begin; a batch that is opened or ends, at once."""
 
 WENT_BACK = "Redis was emptied or went back in time while batches were open: `retouch reconcile` puts them right"
 
@@ -40,6 +40,7 @@ class EpochGuard:
         self._trusted = Epoch()
         self._written: Life | None = None
         self._written_at = 0.0
+        self._names: Sequence[str] = ()
 
     @property
     def id(self) -> str:
@@ -63,7 +64,7 @@ class EpochGuard:
             case Standing.NEW:
                 self._begin(now, 0)
             case Standing.WENT_BACK if seen is not None:
-                if lost := [batch for batch in seen.batches if not self._ended(batch)]:
+                if lost := [batch for batch, round_ in seen.batches.items() if not self._ended(batch, round_)]:
                     self._ledger.guard(WENT_BACK)
                     log.error(WENT_BACK, batches=lost, seen=seen.intents, known=now.intents)
                 else:
@@ -75,7 +76,10 @@ class EpochGuard:
         Raises:
             LedgerError, StorageError: another time.
         """
-        if not self._trusted.id or time.monotonic() - self._written_at < WRITE_S:
+        if not self._trusted.id:
+            return
+        names = self._ledger.batches()
+        if names == self._names and time.monotonic() - self._written_at < WRITE_S:
             return
         now = self._ledger.epoch()
         if now.guard or now.id != self._trusted.id:
@@ -85,7 +89,7 @@ class EpochGuard:
         if before is None or (before.id, before.intents, before.batches) != (life.id, life.intents, life.batches):
             self._bucket.put(self._key, life.as_json(), content_type="application/json")
             self._written = life
-        self._written_at = time.monotonic()
+        self._names, self._written_at = names, time.monotonic()
 
     def _begin(self, now: Epoch, intents: int, *, anyway: bool = False) -> None:
         begun = Epoch(id=uuid.uuid4().hex, intents=intents + 1)
@@ -98,13 +102,13 @@ class EpochGuard:
         self._trusted = epoch
         self._ledger.trust(epoch)
 
-    def _open(self) -> Sequence[str]:
-        found = []
+    def _open(self) -> Mapping[str, int]:
+        found = {}
         for name in self._ledger.batches():
             known = self._ledger.batch(name)
             if known is not None and known[1].state in (BatchState.OPEN, BatchState.PAUSED, BatchState.CANCELLED):
-                found.append(name)
-        return tuple(found)
+                found[name] = known[0].round
+        return found
 
     def _read(self) -> Life | None:
         try:
@@ -112,11 +116,13 @@ class EpochGuard:
         except NotFound:
             return None
 
-    def _ended(self, batch: str) -> bool:
-        """Whether the batch's latest round has its report: then the bucket has all of it."""
+    def _ended(self, batch: str, round_: int) -> bool:
+        """Whether that round of the batch has its report: then the bucket has all of it.
+
+        A later round may have been agreed since, by a command that found the ledger empty: nothing of it was begun.
+        """
         try:
-            agreed = self._bucket.get(self._layout.batch(batch, "batch.json"))
             summary = self._bucket.get(self._layout.batch(batch, SUMMARY))
         except NotFound:
             return False
-        return int(json.loads(summary).get("round", 1)) >= int(json.loads(agreed).get("round", 1))
+        return int(json.loads(summary).get("round", 1)) >= round_

@@ -19,12 +19,11 @@ def guard_of(house: House) -> EpochGuard:
     return EpochGuard(house.ledger, house.bucket, Layout(), "here")
 
 
-def seen(house: House, *, id_: str = "a", intents: int = 5, batches: tuple[str, ...] = ("b",)) -> None:
-    house.bucket.put(KEY, Life(id=id_, intents=intents, batches=batches).as_json())
+def seen(house: House, *, id_: str = "a", intents: int = 5, round_: int = 1) -> None:
+    house.bucket.put(KEY, Life(id=id_, intents=intents, batches={"b": round_}).as_json())
 
 
 def ended(house: House, batch: str = "b") -> None:
-    house.bucket.put(Layout().batch(batch, "batch.json"), b'{"round": 1}')
     house.bucket.put(Layout().batch(batch, "summary.json"), b'{"round": 1}')
 
 
@@ -81,13 +80,23 @@ def test_a_ledger_that_was_emptied_when_every_batch_had_its_report_begins_anothe
 
 def test_a_round_that_has_no_report_yet_is_open() -> None:
     house = make_house()
+    seen(house, round_=2)
+    ended(house)
+
+    guard_of(house).look()
+
+    assert house.ledger.epoch().guard
+
+
+def test_a_round_that_was_agreed_after_the_ledger_was_last_seen_is_not_lost() -> None:
+    house = make_house()
     seen(house)
     ended(house)
     house.bucket.put(Layout().batch("b", "batch.json"), b'{"round": 2}')
 
     guard_of(house).look()
 
-    assert house.ledger.epoch().guard
+    assert not house.ledger.epoch().guard
 
 
 def test_what_is_seen_is_written_down_with_the_batches_that_are_open() -> None:
@@ -100,7 +109,19 @@ def test_what_is_seen_is_written_down_with_the_batches_that_are_open() -> None:
     guard.write()
 
     life = json.loads(house.bucket.get(KEY))
-    assert (life["id"], life["intents"], life["batches"]) == (guard.id, house.ledger.epoch().intents, ["b"])
+    assert (life["id"], life["intents"], life["batches"]) == (guard.id, house.ledger.epoch().intents, {"b": 1})
+
+
+def test_a_batch_that_is_opened_is_written_down_at_once() -> None:
+    house = make_house()
+    guard = guard_of(house)
+    guard.look()
+    guard.write()
+    house.open()
+
+    guard.write()
+
+    assert json.loads(house.bucket.get(KEY))["batches"] == {"b": 1}
 
 
 def test_a_batch_that_is_done_is_not_among_the_open_ones() -> None:
@@ -112,4 +133,4 @@ def test_a_batch_that_is_done_is_not_among_the_open_ones() -> None:
 
     guard.write()
 
-    assert json.loads(house.bucket.get(KEY))["batches"] == []
+    assert json.loads(house.bucket.get(KEY))["batches"] == {}
