@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Self
 
-from jobs.ledger.port import Epoch
+from jobs.batch import BatchState
+from jobs.ledger.port import Epoch, Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +46,17 @@ def standing(epoch: Epoch, seen: Life | None) -> Standing:
         return Standing.GOES_ON if epoch.id else Standing.NEW
     same = epoch.id == seen.id and epoch.intents >= seen.intents
     return Standing.GOES_ON if same else Standing.WENT_BACK
+
+
+def open_rounds(ledger: Ledger) -> Mapping[str, int]:
+    """Return the batches that the ledger holds open, each with its round.
+
+    Raises:
+        LedgerError: it cannot be told.
+    """
+    found = {}
+    for name in ledger.batches():
+        known = ledger.batch(name)
+        if known is not None and known[1].state in (BatchState.OPEN, BatchState.PAUSED, BatchState.CANCELLED):
+            found[name] = known[0].round
+    return found

@@ -162,9 +162,9 @@ class MemoryLedger(MemoryPresence):
     def trust(self, epoch: Epoch) -> None:
         self._trusted = epoch
 
-    def begin_epoch(self, epoch: Epoch, *, anyway: bool = False) -> bool:
+    def begin_epoch(self, epoch: Epoch, *, after: str = "") -> bool:
         with self._lock:
-            if self._epoch.id and not anyway:
+            if self._epoch.id != after:
                 return False
             self._epoch = replace(epoch, guard="")
             return True

@@ -185,8 +185,8 @@ class Ledger(Protocol):
     def trust(self, epoch: Epoch) -> None:
         """Let this process submit only while the ledger knows at least this much."""
 
-    def begin_epoch(self, epoch: Epoch, *, anyway: bool = False) -> bool:
-        """Begin a life where there is none, or anyway; then no guard stands. False where there is one."""
+    def begin_epoch(self, epoch: Epoch, *, after: str = "") -> bool:
+        """Begin a life in place of `after` (an id, or empty: of none); no guard stands then. False if it is not."""
 
     def guard(self, why: str) -> None:
         """Let nobody begin a submission until another epoch begins."""

@@ -209,9 +209,9 @@ class RedisLedger(Presence):
         """Let this process submit only while the ledger knows at least this much."""
         self._trusted = epoch
 
-    def begin_epoch(self, epoch: Epoch, *, anyway: bool = False) -> bool:
-        """Begin a life where there is none, or anyway."""
-        return bool(self._script("epoch", [self._keys.epoch], [epoch.id, epoch.intents, int(anyway)])[0] == "done")
+    def begin_epoch(self, epoch: Epoch, *, after: str = "") -> bool:
+        """Begin a life in place of another, or of none."""
+        return bool(self._script("epoch", [self._keys.epoch], [epoch.id, epoch.intents, after])[0] == "done")
 
     def guard(self, why: str) -> None:
         """Let nobody begin a submission until another epoch begins."""

@@ -11,7 +11,7 @@ from config.parts import place_of
 from jobs.batch import Batch
 from jobs.errors import NotFound
 from jobs.ledger.port import Epoch
-from jobs.life import Life
+from jobs.life import Life, open_rounds
 from jobs.outcome import usd
 from jobs.report.wording import counted, dollars
 from producers.cli import options as o
@@ -106,12 +106,12 @@ def _put_right(finding: Finding, house: House) -> None:
 
 def _begin_epoch(life: Life | None, house: House) -> None:
     """Let submissions begin again."""
-    seen, now = life.intents if life else 0, house.ledger.epoch().intents
-    begun = Epoch(id=uuid.uuid4().hex, intents=max(seen, now) + 1)
-    told = Life(id=begun.id, intents=begun.intents, batches=tuple(house.ledger.batches()), at=house.ledger.now())
+    seen, now = life.intents if life else 0, house.ledger.epoch()
+    begun = Epoch(id=uuid.uuid4().hex, intents=max(seen, now.intents) + 1)
+    told = Life(id=begun.id, intents=begun.intents, batches=open_rounds(house.ledger), at=house.ledger.now())
     key = house.layout.life(place_of(house.settings))
     house.bucket.put(key, told.as_json(), content_type="application/json")
-    house.ledger.begin_epoch(begun, anyway=True)
+    house.ledger.begin_epoch(begun, after=now.id)
 
 
 def _in_words(finding: Finding) -> str:

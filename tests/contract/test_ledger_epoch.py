@@ -34,9 +34,10 @@ def test_submissions_are_numbered_in_the_order_in_which_they_begin(house: House)
 def test_an_epoch_begins_once(house: House) -> None:
     first = house.ledger.begin_epoch(Epoch(id="a", intents=1))
     second = house.ledger.begin_epoch(Epoch(id="b", intents=5))
+    third = house.ledger.begin_epoch(Epoch(id="b", intents=5), after="c")
 
     assert house.ledger.epoch() == Epoch(id="a", intents=1)
-    assert (first, second) == (True, False)
+    assert (first, second, third) == (True, False, False)
 
 
 def test_a_process_that_has_seen_more_than_the_ledger_knows_submits_nothing(house: House) -> None:
@@ -61,7 +62,7 @@ def test_a_guard_stops_submissions_until_another_epoch_begins(house: House) -> N
 
     house.ledger.guard("went back")
     guarded, why = closed(house, job), house.ledger.epoch().guard
-    house.ledger.begin_epoch(Epoch(id="b", intents=7), anyway=True)
+    house.ledger.begin_epoch(Epoch(id="b", intents=7), after="a")
 
     assert (guarded, why) == (Closed.GUARDED, "went back")
     assert house.ledger.epoch() == Epoch(id="b", intents=7)

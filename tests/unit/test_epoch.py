@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from jobs.batch import BatchState
 from jobs.bucket.layout import Layout
 from jobs.ledger.port import Epoch
@@ -134,3 +136,32 @@ def test_a_batch_that_is_done_is_not_among_the_open_ones() -> None:
     guard.write()
 
     assert json.loads(house.bucket.get(KEY))["batches"] == {}
+
+
+def test_while_another_process_decides_this_one_submits_nothing_and_then_knows_what_was_decided() -> None:
+    house = make_house()
+    house.open()
+    guard = EpochGuard(house.ledger, house.bucket, Layout(), "here", patience_s=0)
+    house.ledger.lock("epoch", "another", 30)
+
+    guard.look()
+    with pytest.raises(AssertionError, match="back in time"):
+        house.begun()
+    house.ledger.unlock("epoch", "another")
+    guard.look()
+
+    assert guard.id == house.ledger.epoch().id != ""
+    assert house.ledger.epoch().intents == 1
+
+
+def test_what_was_begun_is_written_down_before_another_process_can_look() -> None:
+    house = make_house()
+    seen(house)
+    ended(house)
+    guard_of(house).look()
+    begun = house.ledger.epoch()
+
+    guard_of(house).look()
+
+    assert json.loads(house.bucket.get(KEY))["id"] == begun.id
+    assert house.ledger.epoch() == begun
