@@ -22,8 +22,8 @@ from producers.stack.binaries import packaged_redis
 from producers.stack.identity import Secrets
 from producers.stack.parts import redis_part, redis_url
 from producers.stack.ports import choose_ports
+from running.programs import Program, eventually
 from tests.acceptance.harness import Servers
-from tests.acceptance.programs import Program, eventually
 
 
 class Clock:

@@ -10,8 +10,7 @@ import csv
 import json
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -19,13 +18,10 @@ from pathlib import Path
 import redis
 from PIL import Image
 
-from jobs.bucket.s3 import S3Bucket, open_bucket
-from producers.stack.identity import Secrets
-from producers.stack.part import Part, python_env
-from producers.stack.ports import choose_ports
-from producers.stack.servers import SPANS, server_parts, server_sections
+from producers.stack.part import python_env
+from running.programs import ROOT, Command, Document, Program, Said, Simulator, eventually
+from running.servers import Servers, servers_in
 from tests.acceptance.checker import Books
-from tests.acceptance.programs import ROOT, Command, Document, Program, Said, Simulator, eventually
 
 Row = Mapping[str, str]
 
@@ -33,46 +29,6 @@ MODEL = "flux-2-klein-4b"
 """Its doubts wait 22.5 s, the shortest of the catalogue."""
 
 __all__ = ["MODEL", "ROOT", "Document", "House", "Said", "Servers", "new_name", "opened", "picture", "servers_in"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Servers:
-    """A Redis and an S3 store, started once for a test process."""
-
-    redis: redis.Redis
-    bucket: S3Bucket
-    env: Mapping[str, str]
-    """The settings that lead to both."""
-
-
-@contextmanager
-def servers_in(folder: Path) -> Iterator[Servers]:
-    """Run the servers of the local stack, without its supervisor."""
-    secrets = Secrets.new()
-    ports = choose_ports({name: SPANS[name] for name in ("redis", "storage")})
-    with ExitStack() as stack:
-        for part in server_parts(folder, ports=ports, secrets=secrets):
-            program = _start(part)
-            stack.callback(program.end, part.stop_within_s)
-            program.wait_until(part.ready, part.ready_within_s)
-        found = server_sections(folder, ports=ports, secrets=secrets)
-        url, s3 = str(found["redis"]["url"]), {name: str(value) for name, value in found["s3"].items()}
-        client = redis.Redis.from_url(url, decode_responses=True)
-        stack.callback(client.close)
-        bucket = open_bucket(
-            bucket=s3["bucket"],
-            endpoint_url=s3["endpoint_url"],
-            access_key_id=s3["access_key_id"],
-            secret_access_key=s3["secret_access_key"],
-            region=s3["region"],
-        )
-        stack.callback(bucket.close)
-        env = {f"RETOUCH_S3__{name.upper()}": value for name, value in s3.items()} | {"RETOUCH_REDIS__URL": url}
-        yield Servers(redis=client, bucket=bucket, env=env)
-
-
-def _start(part: Part) -> Program:
-    return Program(part.name, part.argv, part.env, part.folder)
 
 
 @dataclass(slots=True, kw_only=True)

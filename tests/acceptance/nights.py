@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+from running.programs import Document, Program
 from tests.acceptance.harness import House
-from tests.acceptance.programs import Document, Program
 
 
 def start(house: House, command: str, number: int = 0, **more: str) -> Program:

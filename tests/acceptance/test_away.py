@@ -8,8 +8,8 @@ import pytest
 
 from producers.stack.ports import choose_ports
 from producers.stack.servers import SPANS
+from running.programs import KEY, eventually
 from tests.acceptance.harness import House
-from tests.acceptance.programs import KEY, eventually
 from tests.acceptance.terminal import WITHIN_S
 
 NOWHERE = "127.0.0.1:1"

@@ -12,6 +12,7 @@ import os
 
 import pytest
 
+from running.programs import Document, Said, eventually
 from tests.acceptance.broken_files import (
     HEADER,
     MEGABYTES_10,
@@ -24,7 +25,6 @@ from tests.acceptance.broken_files import (
     zip_bomb,
 )
 from tests.acceptance.harness import House, Servers, new_name, picture
-from tests.acceptance.programs import Document, Said, eventually
 
 MOST_MEMORY = 300_000_000
 

@@ -19,9 +19,9 @@ from unicodedata import normalize
 import pytest
 
 from producers.stack.ports import HOST
+from running.programs import Program
 from tests.acceptance.broken_files import PICTURES
 from tests.acceptance.harness import MODEL, House, picture
-from tests.acceptance.programs import Program
 
 MOST_MEMORY = 300_000_000
 

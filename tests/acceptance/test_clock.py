@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from producers.schedules.cron import stamp
+from running.programs import Program, eventually
 from tests.acceptance.clock import Clock
 from tests.acceptance.harness import House
 from tests.acceptance.nights import batches, records, said, start
-from tests.acceptance.programs import Program, eventually
 
 SCHEDULE = """
 [[schedule]]

@@ -18,8 +18,8 @@ from redis import Redis
 
 from jobs.job import State
 from producers.view import NO_WORKER
+from running.programs import ROOT, Document, Said, eventually
 from tests.acceptance.harness import MODEL, House, picture
-from tests.acceptance.programs import ROOT, Document, Said, eventually
 from tests.acceptance.terminal import WITHIN_S, Terminal, at_terminal, local_stores, record_of, tasks_in
 
 PHOTOS = ROOT / "examples" / "photos"

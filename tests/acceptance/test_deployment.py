@@ -34,11 +34,11 @@ from config.heartbeat import VARIABLE
 from config.settings import Settings, read_settings
 from producers.stack.binaries import find_redis, find_weed
 from producers.stack.ports import choose_ports
+from running.programs import ROOT, Program
 from tests.acceptance.cluster_rules import compose_faults, faults
 from tests.acceptance.dockerfile_rules import dockerfile_faults, pins, sed_programs
 from tests.acceptance.harness import House
 from tests.acceptance.kustomize import MERGED_BY, KustomizeError, Manifest, identity, render
-from tests.acceptance.programs import ROOT, Program
 from tests.servers import wait_until
 
 OVERLAYS = ("dev", "production")

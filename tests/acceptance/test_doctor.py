@@ -12,8 +12,8 @@ import pytest
 
 from producers.stack.identity import Identity, Secrets, save_identity
 from producers.stack.ports import HOST, choose_ports
+from running.programs import Command, Document, Said
 from tests.acceptance.harness import House
-from tests.acceptance.programs import Command, Document, Said
 from tests.acceptance.small_disk import small_disk
 from tests.acceptance.terminal import person_env
 from tests.servers import READER, redis_server, seaweed

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from running.programs import eventually
 from tests.acceptance.harness import House
-from tests.acceptance.programs import eventually
 from tests.acceptance.test_faults import injected
 from tests.acceptance.test_main_job import ids_of, keys_left
 

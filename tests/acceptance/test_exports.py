@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from running.programs import Command
 from tests.acceptance.harness import ROOT, House, Said, picture
-from tests.acceptance.programs import Command
 
 EXPORTS = ROOT / "tests" / "fixtures" / "manifests"
 ADDRESSES = ("https://cdn.shopify.com/s/files/1/0001/0002/files/", "s3://shop/")

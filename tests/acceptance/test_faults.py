@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from jobs.queues import KEY_PREFIX, QUEUES
+from running.programs import Simulator, eventually
 from tests.acceptance.harness import House
-from tests.acceptance.programs import Simulator, eventually
 from tests.acceptance.test_main_job import ids_of
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from producers.stack.local import LEAST_ROOM
+from running.programs import Command, Document, eventually
 from tests.acceptance.harness import MODEL, House, Said, picture
-from tests.acceptance.programs import Command, Document, eventually
 from tests.acceptance.small_disk import SmallDisk, small_disk
 from tests.acceptance.terminal import WITHIN_S, person_env, tasks_in
 

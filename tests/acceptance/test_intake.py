@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from producers.schedules.cron import from_stamp, stamp
+from running.programs import eventually
 from tests.acceptance.harness import House
 from tests.acceptance.nights import batches, keys, records, said, start
-from tests.acceptance.programs import eventually
 from tests.acceptance.uploads import each_is_taken_once
 
 SCHEDULE = """

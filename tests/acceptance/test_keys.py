@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from running.programs import KEY, eventually, steadily
 from tests.acceptance.harness import House
-from tests.acceptance.programs import KEY, eventually, steadily
 from tests.acceptance.test_main_job import ids_of
 
 NEW_KEY = "acceptance-key-after-rotation"

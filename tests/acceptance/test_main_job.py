@@ -10,8 +10,8 @@ import pytest
 from jobs.ledger.keys import DOCUMENTED, PREFIX
 from jobs.queues import KEY_PREFIX
 from producers.stack.part import python_env
+from running.programs import KEY, eventually
 from tests.acceptance.harness import MODEL, House, opened, picture
-from tests.acceptance.programs import KEY, eventually
 
 LASTING = re.compile(r"_kombu\.binding.*")
 """Which queues there are is all that Celery keeps."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from running.programs import eventually
 from tests.acceptance.harness import House
-from tests.acceptance.programs import eventually
 
 EDIT_USD = 0.015
 """What an edit of the harness's model is expected to cost: less than a megapixel in, less than one out."""

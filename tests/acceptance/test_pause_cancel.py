@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from running.programs import eventually, steadily
 from tests.acceptance.harness import House
-from tests.acceptance.programs import eventually, steadily
 from tests.acceptance.test_main_job import ids_of
 
 EIGHT = ("--active-limit", "8")

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from config.settings import Settings
 from producers.cli.app import app
 from producers.cli.voice import DEBUG
-from tests.acceptance.programs import ROOT
+from running.programs import ROOT
 from tests.acceptance.terminal import RETOUCH, person_env
 
 PAGES = sorted(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from running.programs import eventually, steadily
 from tests.acceptance.harness import House
-from tests.acceptance.programs import eventually, steadily
 from tests.acceptance.test_main_job import ids_of
 
 INTENTS = {"RETOUCH_SUBMIT__INTENTS_IN_BUCKET": "true"}

@@ -7,8 +7,8 @@ import io
 import os
 import re
 
+from running.programs import eventually
 from tests.acceptance.harness import MODEL, House, picture
-from tests.acceptance.programs import eventually
 from tests.acceptance.terminal import at_terminal
 from tests.acceptance.test_main_job import ids_of, keys_left
 

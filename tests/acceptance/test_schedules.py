@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from producers.schedules.cron import stamp
+from running.programs import ROOT, Document, eventually
 from tests.acceptance.clock import Clock
 from tests.acceptance.harness import MODEL, House, picture
 from tests.acceptance.nights import keys, records, said, start
-from tests.acceptance.programs import ROOT, Document, eventually
 from tests.acceptance.test_readme import blocks
 
 NIGHTLY = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from running.programs import eventually
 from tests.acceptance.harness import MODEL, House, picture
-from tests.acceptance.programs import eventually
 from tests.acceptance.terminal import at_terminal
 
 AHEAD = 1_984

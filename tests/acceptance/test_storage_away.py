@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.bucket.s3 import open_bucket
+from running.programs import eventually
 from tests.acceptance.harness import House, Servers, new_name
-from tests.acceptance.programs import eventually
 from tests.acceptance.test_main_job import ids_of
 from tests.servers import RunningS3, seaweed
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from jobs.queues import KEY_PREFIX, QUEUES
+from running.programs import eventually
 from tests.acceptance.counting import counted
 from tests.acceptance.harness import House, picture
-from tests.acceptance.programs import eventually
 from tests.acceptance.test_main_job import ids_of, keys_left
 
 ROWS = 60

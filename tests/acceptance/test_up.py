@@ -16,8 +16,8 @@ from config.settings import read_settings
 from jobs.bucket.port import Bucket
 from producers.schedules.cron import stamp
 from producers.stack.record import Record, with_sections
+from running.programs import Program, eventually
 from tests.acceptance.harness import MODEL, picture
-from tests.acceptance.programs import Program, eventually
 from tests.acceptance.terminal import RETOUCH, WITHIN_S, at_terminal, local_stores, person_env, record_of, tasks_in
 from tests.servers import is_running
 

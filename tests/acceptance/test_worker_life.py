@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jobs.queues import EDIT_QUEUE, KEY_PREFIX
+from running.programs import Program, eventually
 from tests.acceptance.harness import House
-from tests.acceptance.programs import Program, eventually
 from tests.acceptance.test_main_job import ids_of
 
 DEAF = """

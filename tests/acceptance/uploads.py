@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 
+from running.programs import eventually
 from tests.acceptance.harness import House
 from tests.acceptance.nights import batches, keys, said, start
-from tests.acceptance.programs import eventually
 
 
 def each_is_taken_once(house: House, uploads: int) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from config.catalogue import shipped_catalogue
 from jobs.batch import BatchState
 from jobs.ledger.redis import RedisLedger
+from running.programs import Program, eventually
 from tests.acceptance.harness import House, picture
-from tests.acceptance.programs import Program, eventually
 from tests.chaos.rig import Rig
 
 Rows = list[dict[str, str]]

@@ -15,8 +15,8 @@ from pathlib import Path
 import redis
 
 from jobs.bucket.s3 import open_bucket
+from running.programs import LOOK_S, Command, Program
 from tests.acceptance.harness import House, Servers, new_name
-from tests.acceptance.programs import LOOK_S, Command, Program
 from tests.ages import let_doubts_pass, let_pass
 from tests.chaos.rollback import roll_back
 from tests.servers import RunningRedis, RunningS3, redis_server

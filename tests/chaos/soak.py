@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from tests.acceptance.programs import Program
+from running.programs import Program
 from tests.acceptance.test_main_job import ids_of
 from tests.chaos.checker import Evidence, Promised, Struck
 from tests.chaos.rig import Rig

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from jobs.crashpoints import EVENT_PLACES, PLACES, names
+from running.programs import ROOT
 from tests.acceptance.checker import Books
 from tests.acceptance.harness import picture
-from tests.acceptance.programs import ROOT
 from tests.acceptance.test_main_job import ids_of
 from tests.chaos.crashes import AMPLE, CRASHES, NEVER, NOT_REACHED, OF_COMMANDS, Crash
 from tests.chaos.rig import Fate, Rig, killed, rig

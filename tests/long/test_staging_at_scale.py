@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from running.programs import eventually
 from tests.acceptance.harness import MODEL, House
-from tests.acceptance.programs import eventually
 from tests.acceptance.terminal import at_terminal
 from tests.long.conftest import Tell
 from tests.long.photographs import write_photographs

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from running.programs import LOOK_S
 from tests.acceptance.harness import House
-from tests.acceptance.programs import LOOK_S
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""The programs that an acceptance test runs: each is a process of its own and ends with the tests.
+"""The programs that tests and benchmarks run: each is a process of its own and ends with whoever started it.
 
 Nothing here waits for a time: every wait is for a condition, with a deadline.
 """
@@ -25,7 +25,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 KEY = "acceptance-key-0123456789"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LEASH = ROOT / "producers" / "stack" / "leash.py"
 LOOK_S = 0.05
 START_S = 60.0
