@@ -102,7 +102,7 @@ class Desk:
     def doubt_wait(self, model: str) -> float:
         """Return how many seconds a doubt waits for a late answer, also for a model that the catalogue has lost."""
         known = self.catalogue.models.get(model)
-        return doubt_wait(known.latency.p999_s if known else UNKNOWN_P999_S, self.doubt_wait_s)
+        return doubt_wait(self.pace.longest(known) if known else UNKNOWN_P999_S, self.doubt_wait_s)
 
     def largest_result(self, job: Job) -> int:
         """Return the bytes of the largest result that a job's model may deliver."""

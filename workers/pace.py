@@ -1,49 +1,81 @@
 """When to look at a task: late enough to find it finished, soon enough not to keep its slot idle.
 
-Each process learns how long a model's tasks take from those that it saw finish.
+All processes learn together how long a model's tasks take: each notes what it saw finish, and the tick adds it to
+what the ledger holds for all.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
-SHORTEST_S = 0.25
-LONGEST_S = 2.0
-LONGEST_FIRST_S = 30.0
-"""No first look is later than this: a result's URL lives for 10 minutes, and what was learnt may be wrong."""
+from jobs.latency import WEIGHT, Histogram, Looks, added, bin_of, halved, quantile, seeded
+from jobs.models import Model
+
+NEW = 20
+"""So many tasks of a model must have been seen finishing before what was learnt is all that counts."""
+
+Learn = Callable[[str, Histogram], Histogram]
+"""Adds what was seen of a model to what all processes saw, and returns that."""
 
 
 class Pace:
-    """Learns from tasks that finished, and says how long to wait before the next look."""
+    """Learns from tasks that finished, and says how long to wait before the next look. Threads may share it."""
 
     def __init__(self) -> None:
-        self._typical: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._seen: dict[str, Histogram] = {}
+        self._news: dict[str, Counter[int]] = {}
+        self._looks: dict[str, Looks] = {}
+        self._used: set[str] = set()
 
-    def saw(self, model: str, seconds: float) -> None:
-        """Note that a task of `model` was found finished `seconds` after its submission."""
+    def saw(self, model: Model, after: float, by: float) -> None:
+        """Note a task of `model` that was not finished `after` seconds from its submission, and was `by` seconds."""
+        seen = {bin_of((after + by) / 2): WEIGHT}
         with self._lock:
-            known = self._typical.get(model)
-            self._typical[model] = seconds if known is None else known + 0.2 * (seconds - known)
+            self._news.setdefault(model.name, Counter()).update(seen)
+            self._know(model, halved(added(self._seen.get(model.name, {}), seen)))
 
-    def typical(self) -> Mapping[str, float]:
-        """Return what was learnt: seconds from submission to finish, by model."""
+    def share(self, models: Mapping[str, Model], learn: Learn) -> None:
+        """Tell the others what was seen, and learn what they saw, of the models that are in use.
+
+        Raises:
+            LedgerError: nothing is lost, the next call tells it.
+        """
         with self._lock:
-            return dict(self._typical)
+            used, self._used = self._used, set()
+        for name in used & models.keys():
+            with self._lock:
+                news = self._news.pop(name, Counter())
+            try:
+                known = learn(name, news)
+            except BaseException:
+                with self._lock:
+                    self._news.setdefault(name, Counter()).update(news)
+                    self._used.add(name)
+                raise
+            with self._lock:
+                self._know(models[name], halved(added(known, self._news.get(name, {}))))
 
-    def wait(self, model: str, age: float) -> float:
+    def wait(self, model: Model, age: float) -> float:
         """Return how many seconds to wait before looking at a task of `model` that is `age` seconds old."""
         with self._lock:
-            typical = self._typical.get(model)
-        if typical is None:
-            gap = 0.5 + age / 10
-        elif age < 0.8 * typical:
-            gap = 0.85 * typical - age
-        else:
-            gap = typical / 12
-        gap = max(gap, SHORTEST_S)
-        learnt = typical is not None and age < 0.8 * typical
-        gap = min(gap, LONGEST_FIRST_S if learnt else LONGEST_S)
-        return gap * random.uniform(0.9, 1.1)
+            self._used.add(model.name)
+            if model.name not in self._looks:
+                self._know(model, {})
+            looks, seen = self._looks[model.name], sum(self._seen[model.name].values())
+        gap = looks.gap(age, jitter=random.uniform(0.85, 1.15))
+        # The catalogue may be wrong, and so may the first few: then also look now and then.
+        return min(gap, (0.5 + age / 10) * random.uniform(0.9, 1.1)) if seen < NEW * WEIGHT else gap
+
+    def longest(self, model: Model) -> float:
+        """Return how many seconds a task of `model` may take: the 99.9th percentile, the catalogue's at least."""
+        with self._lock:
+            return max(quantile(self._seen.get(model.name, {}), 0.999), model.latency.p999_s)
+
+    def _know(self, model: Model, seen: Histogram) -> None:
+        self._seen[model.name] = seen
+        seed = seeded(model.latency.median_s, model.latency.p999_s)
+        self._looks[model.name] = Looks.of(added(seen, seed) if sum(seen.values()) < NEW * WEIGHT else seen)

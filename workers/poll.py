@@ -25,9 +25,9 @@ def poll(job: Job, desk: Desk) -> Event:
         return Failed(code="lost_at_api", detail="no receipt is recorded", paid=True)
     model = desk.model(job.order.request.model)
     missing_since = 0.0
-    watched = desk.now() - job.submitted_at < UNWATCHED_S
+    watched = 0.0 if desk.now() - job.submitted_at < UNWATCHED_S else None
     while True:
-        if desk.sleep(desk.pace.wait(model.name, desk.now() - job.submitted_at)):
+        if desk.sleep(desk.pace.wait(model, desk.now() - job.submitted_at)):
             return GivenBack(wait=0.0, why="shutting down")
         # The task's own key may be parked or gone; another one of the account may look, too.
         answer = desk.api.poll(job.receipt.polling_url, desk.keys.to_poll(job.key_id))
@@ -38,10 +38,10 @@ def poll(job: Job, desk: Desk) -> Event:
         at = desk.now()
         age = at - job.submitted_at
         if (end := _end(job, answer)) is not None:
-            if isinstance(end, Ready) and watched:  # else it may have been ready long before
-                desk.pace.saw(model.name, age)
+            if isinstance(end, Ready) and watched is not None:  # else it may have been ready long before
+                desk.pace.saw(model, watched, age)
             return end
-        watched = isinstance(answer, protocol.StillRunning)
+        watched = age if isinstance(answer, protocol.StillRunning) else None
         if isinstance(answer, protocol.TaskNotFound):
             missing_since = missing_since or at
             if age > NOT_FOUND_GRACE_S and at - missing_since > NOT_FOUND_GRACE_S / 2:

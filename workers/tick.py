@@ -94,6 +94,7 @@ class Tick:
         desk.ledger.see_worker(seen)
         self._told(desk.epoch.look)
         self._keys.look()
+        self._guarded(partial(desk.pace.share, desk.catalogue.models, desk.ledger.learn))
         if not desk.ledger.lock("tick", desk.owner, LOCK_S):
             return
         self._told(desk.epoch.write)

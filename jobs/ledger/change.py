@@ -44,6 +44,9 @@ FEED_AGAIN_S = 2.0
 WORKER_S = 60
 """A worker that says nothing for so long is not counted as alive."""
 
+LATENCY_S = 7 * 86_400
+"""What was learnt of a model's latency is forgotten when nothing was added for so long."""
+
 SPOOL_S = 30 * 86_400
 """A spool that nobody says anything of for so long is forgotten; what lies on its disk is not."""
 

@@ -50,6 +50,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "never; `retouch reconcile` begins another",
     ),
     ("parked", "hash: API keys (by their names) that the API refuses", "a probe that finds that the key works"),
+    (
+        "latency:<model>",
+        "hash: a histogram of how long a model's tasks took, see `jobs/latency.py`",
+        "expires after 7 days",
+    ),
     ("lock:<name>", "string: a lock's token", "`unlock`; expires"),
     ("op:<token>", "string: an operation that must not count twice", "expires after 15 min"),
     ("spool:<id>", "string: a worker's disk with kept results, and who works there", "expires after 30 days"),
@@ -98,6 +103,10 @@ class Keys:
     def lock(self, name: str) -> str:
         """Return the key of a lock."""
         return f"{self.prefix}lock:{name}"
+
+    def latency(self, model: str) -> str:
+        """Return the key of a model's latencies."""
+        return f"{self.prefix}latency:{model}"
 
     def op(self, token: str) -> str:
         """Return the key that remembers an operation."""

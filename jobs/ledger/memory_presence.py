@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from jobs.latency import Histogram, added, halved
 from jobs.ledger.books import Expiring
 from jobs.ledger.change import SPOOL_S, WORKER_S
 from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
@@ -21,6 +22,7 @@ class MemoryPresence:
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
         self._spools: Expiring[SpoolSeen] = Expiring(clock)
         self._parked: dict[str, ParkedKey] = {}
+        self._latencies: dict[str, Histogram] = {}
 
     def now(self) -> float:
         return self._clock()
@@ -68,6 +70,11 @@ class MemoryPresence:
     def parked_keys(self) -> Mapping[str, ParkedKey]:
         with self._lock:
             return dict(self._parked)
+
+    def learn(self, model: str, news: Histogram) -> Histogram:
+        with self._lock:
+            self._latencies[model] = halved(added(self._latencies.get(model, {}), news))
+            return dict(self._latencies[model])
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         heard = self._frees

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job, Order
+from jobs.latency import Histogram
 from jobs.ledger.change import Closed
 from jobs.money import NO_CAPS, Caps, Sums
 
@@ -290,6 +291,9 @@ class Ledger(Protocol):
 
     def spools(self) -> Sequence[SpoolSeen]:
         """Return the spools seen in the last 30 days."""
+
+    def learn(self, model: str, news: Histogram) -> Histogram:
+        """Add what was seen of a model's latency to what every process saw, and return that (`jobs.latency`)."""
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` whenever a slot is freed, until `stopped`; blocks, so give it a thread."""

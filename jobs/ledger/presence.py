@@ -13,7 +13,8 @@ from typing import Any
 import redis
 
 from jobs.errors import LedgerError
-from jobs.ledger.change import SPOOL_S, WORKER_S
+from jobs.latency import MOST, Histogram
+from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
 from jobs.ledger.keys import Keys
 from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
@@ -100,6 +101,12 @@ class Presence(RedisCalls):
             text = self._guarded(self._client.get, key)
             if text:
                 yield json.loads(text)
+
+    def learn(self, model: str, news: Histogram) -> Histogram:
+        """Add what was seen of a model's latency to what every process saw, and return that."""
+        flat = [number for pair in news.items() for number in pair]
+        found = self._script("learn", [self._keys.latency(model), self._keys.absent], [MOST, LATENCY_S, *flat])[2]
+        return {int(number): int(weight) for number, weight in zip(found[::2], found[1::2], strict=True)}
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` whenever a slot is freed, until `stopped`; survives a Redis that goes and comes back."""

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from jobs import events as e
+from jobs.latency import MOST
 from jobs.ledger.change import WORKER_S
 from jobs.ledger.port import WorkerSeen
 
@@ -138,3 +139,24 @@ def test_a_parked_key_is_known_to_all_with_the_first_reason_until_it_is_unparked
     assert {key: each.why for key, each in parked.items()} == {"k1": "HTTP 403: no", "k2": "HTTP 402: no"}
     assert parked["k1"].since > 0
     assert list(house.ledger.parked_keys()) == ["k2"]
+
+
+def test_what_was_seen_of_latencies_is_added_up_for_all(house: House) -> None:
+    house.ledger.learn("flux-2-pro", {100: 64})
+
+    both = house.ledger.learn("flux-2-pro", {100: 64, 101: 64})
+    other = house.ledger.learn("flux-2-max", {})
+
+    assert both[101] >= 64
+    assert both[100] >= 128
+    assert other == {}
+
+
+def test_of_latencies_that_fill_a_histogram_half_is_forgotten(house: House) -> None:
+    house.ledger.learn("flux-2-pro", {7: 1, 100: MOST // 64 * 64})
+
+    kept = house.ledger.learn("flux-2-pro", {101: 64})
+
+    assert sum(kept.values()) <= MOST
+    assert 7 not in kept
+    assert kept[101] >= 16

@@ -1,53 +1,114 @@
-"""When to look at a task: seldom while it cannot be ready, often when it may be, and never too late for its result."""
+"""What a process learns of how long tasks take, and what the processes learn from each other."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from workers.pace import LONGEST_FIRST_S, LONGEST_S, SHORTEST_S, Pace
+from config.catalogue import shipped_catalogue
+from jobs.errors import LedgerError
+from jobs.latency import WEIGHT, Histogram, bin_of
+from jobs.ledger.memory import MemoryLedger
+from workers.pace import NEW, Pace
+
+MODEL = shipped_catalogue().models["flux-2-pro"]
+OTHER = shipped_catalogue().models["flux-kontext-max"]
+MODELS = {model.name: model for model in (MODEL, OTHER)}
 
 
-def taught(*seconds: float) -> Pace:
+class Told(dict[str, Histogram]):
+    """What was told of each model, to one who knew nothing before."""
+
+    def __call__(self, model: str, news: Histogram) -> Histogram:
+        self[model] = dict(news)
+        return news
+
+
+def taught(seconds: float, times: int = NEW) -> Pace:
     pace = Pace()
-    for one in seconds:
-        pace.saw("m", one)
+    for _ in range(times):
+        pace.saw(MODEL, seconds, seconds)
     return pace
 
 
-def test_a_model_that_nobody_knows_is_looked_at_less_and_less_often() -> None:
+def test_a_model_that_nobody_saw_is_looked_at_now_and_then_whatever_the_catalogue_says() -> None:
     pace = Pace()
 
-    waits = [pace.wait("m", age) for age in (0.0, 5.0, 1000.0)]
+    waits = [pace.wait(MODEL, age) for age in (0.0, 1.0)]
 
-    assert 0.45 <= waits[0] <= 0.55
-    assert 0.9 <= waits[1] <= 1.1
-    assert waits[2] <= 1.1 * LONGEST_S
-
-
-def test_the_first_look_is_shortly_before_a_task_is_usually_ready() -> None:
-    assert 0.85 * 10 * 0.9 <= taught(10.0).wait("m", 0.0) <= 0.85 * 10 * 1.1
+    assert 0.1 <= waits[0] <= 0.55
+    assert 0.1 <= waits[1] <= 0.66
 
 
-def test_a_rescued_task_is_waited_for_only_as_long_as_is_left() -> None:
-    assert taught(10.0).wait("m", 7.9) <= 1.1 * 0.6
+def test_the_first_look_at_a_known_model_is_about_when_its_tasks_end() -> None:
+    assert 9.0 < taught(10.0).wait(MODEL, 0.0) < 10.5
 
 
-def test_around_its_usual_time_a_task_is_looked_at_often() -> None:
-    assert 0.9 * 10 / 12 <= taught(10.0).wait("m", 10.0) <= 1.1 * 10 / 12
-
-
-def test_what_is_learnt_follows_what_is_seen_slowly() -> None:
-    assert taught(10.0, 20.0).typical() == {"m": pytest.approx(12.0)}
+def test_some_tasks_that_were_seen_are_not_all_that_counts() -> None:
+    assert taught(10.0, NEW - 1).wait(MODEL, 0.0) <= 0.55
 
 
 def test_each_model_is_learnt_by_itself() -> None:
-    assert 0.45 <= taught(100.0).wait("other", 0.0) <= 0.55
+    assert taught(10.0).wait(OTHER, 0.0) <= 0.55
 
 
-@given(st.lists(st.floats(0, 1e5), max_size=5), st.floats(0, 1e5))
-def test_no_look_is_too_soon_or_so_late_that_a_results_url_may_die(seen: list[float], age: float) -> None:
-    wait = taught(*seen).wait("m", age)
+def test_a_task_ended_somewhere_between_two_looks() -> None:
+    told = Told()
+    pace = Pace()
+    pace.saw(MODEL, 4.0, 6.0)
+    pace.wait(MODEL, 0.0)
 
-    assert 0.9 * SHORTEST_S <= wait <= 1.1 * LONGEST_FIRST_S
+    pace.share(MODELS, told)
+
+    assert told == {MODEL.name: {bin_of(5.0): WEIGHT}}
+
+
+def test_processes_learn_from_each_other() -> None:
+    ledger, new = MemoryLedger(shipped_catalogue(), clock=lambda: 0.0), Pace()
+    seen = taught(10.0)
+    seen.wait(MODEL, 0.0)
+    seen.share(MODELS, ledger.learn)
+    new.wait(MODEL, 0.0)
+
+    new.share(MODELS, ledger.learn)
+
+    assert 9.0 < new.wait(MODEL, 0.0) < 10.5
+
+
+def test_what_was_told_is_not_told_again_and_what_could_not_be_told_is() -> None:
+    ledger, pace = MemoryLedger(shipped_catalogue(), clock=lambda: 0.0), taught(10.0)
+
+    def away(model: str, news: Histogram) -> Histogram:
+        raise LedgerError("away")
+
+    pace.wait(MODEL, 0.0)
+    with pytest.raises(LedgerError):
+        pace.share(MODELS, away)
+    pace.share(MODELS, ledger.learn)
+    pace.wait(MODEL, 0.0)
+    pace.share(MODELS, ledger.learn)
+
+    assert sum(ledger.learn(MODEL.name, {}).values()) == NEW * WEIGHT
+
+
+def test_a_model_that_nobody_uses_is_not_asked_about() -> None:
+    told = Told()
+
+    Pace().share(MODELS, told)
+
+    assert told == {}
+
+
+def test_a_slower_api_is_followed() -> None:
+    pace = taught(3.0, 1000)
+    for _ in range(1000):
+        pace.saw(MODEL, 10.0, 10.0)
+
+    later = [pace.wait(MODEL, age) for age in (3.5, 9.0)]
+
+    assert later[0] > 1.0
+    assert later[1] < 1.5
+
+
+def test_a_task_may_take_as_long_as_the_catalogue_says_or_as_was_seen() -> None:
+    assert taught(5.0).longest(MODEL) == MODEL.latency.p999_s
+    assert taught(500.0).longest(MODEL) > 490
