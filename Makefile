@@ -57,8 +57,9 @@ SCALE_IMAGES ?= 100000
 scale: setup ## stage 100,000 local pictures of 200 KB (20 GB of disk, an hour); SCALE_IMAGES=N for fewer
 	SCALE_IMAGES=$(SCALE_IMAGES) $(BIN)/pytest -q tests/long/test_staging_at_scale.py
 
-long: setup ## 200 uploads by two writers before two watchers of which one is killed (a minute or two)
+long: setup ## 200 uploads before two watchers of which one is killed, nights of 1,000 products, 40 failed of 500 (ten minutes)
 	$(BIN)/pytest -q tests/long/test_inbox.py
+	NIGHT_PRODUCTS=1000 RETRY_SIZE=500/40 $(BIN)/pytest -q tests/acceptance/test_schedules.py tests/acceptance/test_retry.py
 
 image: ## build the container image, with docker, podman or buildah, whichever works here
 	@for builder in $(BUILDER); do $$builder info >/dev/null 2>&1 && break || builder=; done; \
