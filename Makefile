@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= docker podman buildah
 PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
 
-.PHONY: help setup demo test unit lint acceptance chaos chaos-long mutants scale long image docs requirements clean
+.PHONY: help setup demo test unit lint acceptance chaos chaos-long mutants bench-plan scale long image docs requirements clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ chaos-long: setup ## 30,000 jobs under fire (an hour or more)
 
 mutants: setup ## small mistakes in what decides about money, and how many of them the tests notice (ten minutes)
 	$(BIN)/python -m tests.mutants
+
+BENCH_ROWS ?= 1000000
+
+bench-plan: setup ## how fast a million rows are planned and submitted, and in how much memory; BENCH_ROWS=N for fewer
+	$(BIN)/python -m bench.plan --rows $(BENCH_ROWS)
 
 SCALE_IMAGES ?= 100000
 

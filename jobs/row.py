@@ -14,6 +14,8 @@ from jobs.job import Order
 from jobs.request import Request
 
 _encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_text = json.encoder.encode_basestring
+"""Quotes a text as `_encoded` does. A line is put together by hand, because the encoder is made anew for each."""
 
 Cells = tuple[str, ...] | Mapping[str, Any]
 """The user's own row: the cells of a table's line in order, or a JSON object."""
@@ -78,25 +80,25 @@ class Row(NamedTuple):
 
     def as_line(self) -> str:
         """Return the row as one line of JSON, without its line end; `from_line` reads it back."""
-        data = {
-            "number": self.number,
-            "id": self.id,
-            "group": self.group,
-            "limit_group": self.limit_group,
-            "request": self.request.as_json(),
-            "output": self.output,
-            "expected": self.expected,
-            "at_most": self.at_most,
-            "cells": self.cells,
-            "sizes": self.sizes,
-        }
+        asked, cells = self.request, self.cells
+        parts = [
+            f'{{"number":{self.number},"id":{_text(self.id)},"group":{_text(self.group)}',
+            f',"limit_group":{_text(self.limit_group)},"request":{{"model":{_text(asked.model)}',
+            f',"prompt":{_text(asked.prompt)},"inputs":[{",".join(map(_text, asked.inputs))}]',
+            f',"params":{_encoded(dict(asked.params)) if asked.params else "{}"}',
+            f',"pass_urls":{"true" if asked.pass_urls else "false"}}},"output":{_text(self.output)}',
+            f',"expected":{self.expected},"at_most":{self.at_most}',
+            f',"cells":[{",".join(map(_text, cells))}]' if isinstance(cells, tuple) else f',"cells":{_encoded(cells)}',
+            f',"sizes":{_encoded(self.sizes) if self.sizes else "{}"}',
+        ]
         if self.record:
-            data["record"] = self.record
+            parts.append(f',"record":{self.record}')
         if self.picture is not None:
-            data["picture"] = self.picture
+            parts.append(f',"picture":{_encoded(self.picture)}')
         if self.megapixels != -1:
-            data["megapixels"] = self.megapixels
-        return _encoded(data)
+            parts.append(f',"megapixels":{self.megapixels}')
+        parts.append("}")
+        return "".join(parts)
 
     @classmethod
     def from_line(cls, line: str) -> Self:

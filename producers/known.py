@@ -115,7 +115,14 @@ class KnownRows:
         self._origin = origin
         self._fresh = fresh
         self._hashed = 0
+        self._rows = 0
         self._unread = name
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is known of any row."""
+        self._read()
+        return not self._rows
 
     def standing(self, row: Row) -> Standing:
         """Return what a row is beside what is known of it."""
@@ -155,18 +162,18 @@ class KnownRows:
     def _load(self, name: str) -> None:
         """Note the lines of a state, and list what they speak of."""
         lines = NameState(name, self._bucket, self._layout).lines()
-        folders, rows = Folders(), 0
+        folders = Folders()
         while some := list(itertools.islice(lines, _AT_ONCE)):
-            rows += len(some)
+            self._rows += len(some)
             uris = [uri for known in some if known.proves for uri in self._objects_of(known)]
-            folders.add(uris, rows)
+            folders.add(uris, self._rows)
             with self._database:
                 self._database.executemany(
                     "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", [self._entry(known) for known in some]
                 )
                 self._database.executemany("INSERT OR IGNORE INTO objects (uri) VALUES (?)", [(uri,) for uri in uris])
         if not self._fresh:
-            self._list(folders.found(), budget=max(LEAST_PAGES, rows // ROWS_PER_PAGE) * _AT_ONCE)
+            self._list(folders.found(), budget=max(LEAST_PAGES, self._rows // ROWS_PER_PAGE) * _AT_ONCE)
 
     def _list(self, folders: Iterable[str], budget: int) -> None:
         """Note what lies in these folders, until so many objects were listed."""
@@ -207,7 +214,8 @@ class KnownRows:
         yield from filter(None, map(listed, known.inputs))
 
     def _line(self, row: Row) -> Known | None:
-        self._read()
+        if self.nothing:
+            return None
         found = self._database.execute("SELECT line FROM known WHERE place = ?", (place(row.output),)).fetchone()
         known = Known.from_line(found[0]) if found is not None else None
         return known if known is not None and known.output == row.output else None

@@ -15,6 +15,7 @@ from jobs.models import Catalogue
 from jobs.row import IdleRow, Row
 from producers.manifest.checking import RowChecker
 from producers.manifest.columns import speaking
+from producers.manifest.judging import Terms
 from producers.manifest.listing import Objects, s3_place
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
@@ -113,16 +114,17 @@ def _make_plan(
         options = replace(options, date_ids=options.date_ids or profile.date_ids)
         manifest = mapped = Mapped(manifest, replace(profile, date_ids=options.date_ids))
     name = batch_name(path, options.name)
-    checker = RowChecker(
-        manifest.table.columns,
-        options,
-        catalogue,
+    terms = Terms(
+        columns=manifest.table.columns,
+        options=options,
+        catalogue=catalogue,
         folder=manifest.folder,
         name=name,
         decimal_comma=manifest.decimal_comma,
-        made=mapped.made if mapped is not None else (),
-        rules=mapped.rules if mapped is not None else frozenset(),
+        made=tuple(mapped.made) if mapped is not None else (),
+        rules=frozenset(mapped.rules) if mapped is not None else frozenset(),
     )
+    checker = RowChecker(terms)
     tally = Tally(catalogue)
     first: list[RowProblem] = []
     accepted = invalid = count = unchanged = unmatched = 0
@@ -153,13 +155,13 @@ def _make_plan(
                     aside(IdleRow(record=record, cells=raw.cells, number=raw.number, reason=found[0].code))
             if on_progress is not None and raw.number % _PROGRESS_ROWS == 0:
                 on_progress(raw.number)
-        checker.finish()
+        checker.judge.finish()
         for problem in manifest.unmatched():
             unmatched += 1
             errors.write(problem)
             first.extend([problem] if len(first) < SHOWN_PROBLEMS else [])
     estimate = tally.estimate(options.allowance)
-    table, used = manifest.table, checker.used_names
+    table, used = manifest.table, checker.judge.used
     data_columns = tuple(sorted(options.data_columns))
     if mapped is not None:
         used |= mapped.used

@@ -1,111 +1,33 @@
 """Checks a raw row and makes it a row of the plan, or says everything that is wrong with it.
 
-All that is the same for the whole batch is worked out once, when the columns are known: a million rows follow. A
-row's problems are collected, not raised, so that one run of `plan` shows them all.
+A row's problems are collected, not raised, so that one run of `plan` shows them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
-from jobs.models import Catalogue
-from jobs.request import Request
-from jobs.row import Picture, Row
-from producers.manifest.asking import Asked, check_batch_wide, work_out
-from producers.manifest.columns import REFERENCES, made_meaning, understand
-from producers.manifest.damage import damaged_id, failed_formula, remedy_of
-from producers.manifest.inputs import Input, Inputs
-from producers.manifest.keys import Keys
-from producers.manifest.options import PlanOptions
-from producers.manifest.output import DEFAULT_OUTPUT, FILTERS, OPEN_EXTENSION
-from producers.manifest.pictures import find_pictures
-from producers.manifest.problems import ManifestError, RowProblem, listed, problem, shown
+from jobs.row import Row
+from producers.manifest.apart import Apart
+from producers.manifest.judging import Judge, Judged, Terms
+from producers.manifest.problems import RowProblem
 from producers.manifest.rows import RawRow
-from producers.manifest.seen import Seen
-from producers.manifest.spelling import hint
-from producers.manifest.template import Bound, EmptyValue, Template
-from producers.price import RowPrice, row_price
-
-MAX_PROMPT = 32_000
-"""Characters; the API takes up to 32,000 tokens (docs), and a token is a character at least."""
-MAX_ID = 512
-"""Characters."""
-
-_REMEMBERED = 4_096
-
-_YES = frozenset({"1", "true", "yes", "y"})
 
 
 class RowChecker:
     """Checks the rows of one manifest, in order: it remembers ids and output keys (50 MB at a million rows).
 
     Args:
-        columns: the header of a CSV; empty for JSON lines, whose keys are learnt from the rows.
-        options: the batch-wide values.
-        catalogue: the models.
-        folder: where relative paths start.
-        name: the batch's name.
-        decimal_comma: numbers are written `4,5`.
-        made: the names of what a source profile makes of each row (`RawRow.mapped`); columns mean nothing then.
-        rules: which of these the profile has a rule for.
+        terms: what rows are judged by.
 
     Raises:
         ManifestError: what is wrong for every row: columns, templates, batch-wide values.
     """
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        options: PlanOptions,
-        catalogue: Catalogue,
-        *,
-        folder: Path,
-        name: str,
-        decimal_comma: bool = False,
-        made: Sequence[str] = (),
-        rules: Set[str] = frozenset(),
-    ) -> None:
-        self._options = options
-        self._made = tuple(made)
-        self._rules = rules
-        self._decimal_comma = decimal_comma
-        self._catalogue = catalogue
-        self._open_ended = not columns
-        check_batch_wide(options, catalogue)
-        prompt = options.prompt if options.prompt and options.prompt.strip() else None
-        self._prompt_source = Template.parse(prompt, "--prompt") if prompt else None
-        self._output_source = Template.parse(options.output or DEFAULT_OUTPUT, "--output")
-        if any("{" in part or "}" in part for part in self._output_source.literals):
-            raise ManifestError("--output holds braces that are meant", remedy="a key has no braces but {ext}")
-        self._constants = {"name": name, "ext": OPEN_EXTENSION}
-        self._inputs = Inputs(
-            folder=folder,
-            allow_local=options.allow_local,
-            buckets=options.buckets,
-            trusted_hosts=options.trusted_hosts,
-            relative_to=options.relative_to,
-        )
-        self._ids = Seen()
-        # Most rows of a batch ask for the same, and share references.
-        self._ask = lru_cache(maxsize=_REMEMBERED)(self._work_out)
-        self._price = lru_cache(maxsize=_REMEMBERED)(self._price_of)
-        self._learn(tuple(columns))
-        known = bool(columns) and self._meaning.output is None
-        self._keys = Keys(options, self._output.lead if known else "")
-
-    @property
-    def used(self) -> int:
-        """How many columns mean something to this batch."""
-        return len(self._used)
-
-    @property
-    def used_names(self) -> frozenset[str]:
-        """The columns that mean something to this batch."""
-        return frozenset(self._columns[at] for at in self._used)
+    def __init__(self, terms: Terms) -> None:
+        self.judge = Judge(terms)
+        self.apart = Apart()
 
     def check(self, raw: RawRow) -> Row | list[RowProblem]:
         """Return the row of the plan, or everything that is wrong with it.
@@ -113,277 +35,17 @@ class RowChecker:
         Raises:
             ManifestError: a key of a JSON row is a near-miss of a known name.
         """
-        found: list[RowProblem] = []
-        row = self._check(raw, found)
-        if row is not None:
-            return row
-        if raw.mapped:  # a picture is looked for where its user has it
-            column = raw.mapped[self._made.index("column")]
-            found = [replace(one, column=column) if one.column == "image" else one for one in found]
-        return [replace(one, line=raw.line) for one in found]
-
-    def finish(self) -> None:
-        """Check, after the last row of JSON lines, that every name that was used was a key of some row.
-
-        Raises:
-            ManifestError: one was not.
-        """
-        for source, bound in ((self._prompt_source, self._prompt), (self._output_source, self._output)):
-            if source is not None and bound is not None and bound.missing:
-                name = bound.missing[0]
-                raise ManifestError(
-                    f"{source.about} uses {{{name}}}, and no row has such a key{hint(name, self._columns)}",
-                    remedy=f"the keys are: {listed(self._columns)}",
-                )
-        if self._open_ended:
-            self._check_group()
-            if not self._made:
-                understand(self._columns, self._catalogue, self._options.data_columns)
-
-    def _learn(self, columns: tuple[str, ...]) -> None:
-        """Work out what the columns mean; again when a JSON row brings a new key."""
-        options, late = self._options, self._open_ended
-        data = options.data_columns & set(columns) if late else options.data_columns
-        if self._made:
-            self._meaning = meaning = made_meaning(columns, self._made, self._rules, self._catalogue)
-        else:
-            self._meaning = meaning = understand(columns, self._catalogue, data)
-        self._columns = columns
-        self._where = {name: at for at, name in enumerate(columns)}
-        width = len(columns) + len(self._made)
-        places = {**self._where}
-        places |= {name: len(columns) + self._made.index(name) for name in ("position", "role") if self._made}
-        source = self._prompt_source
-        self._prompt: Bound | None = source.bind(places, open_ended=late) if source else None
-        # A key's own names come before columns: a product's `name` must not take the place of the batch's.
-        places |= {"id": width, "row": width + 1}
-        self._output = self._output_source.bind(places, constants=self._constants, filters=FILTERS, open_ended=late)
-        alone = not options.references and not any(place is not None for place in meaning.references)
-        self._given = None if alone else options.references
-        self._open_places = self._output.fixed(OPEN_EXTENSION)
-        self._group = self._where.get(options.group) if options.group is not None else None
-        if options.group is None and "group" in self._rules:
-            self._group = len(columns) + self._made.index("group")
-        if not late:
-            self._check_table()
-        used = set(meaning.known) | self._output.positions
-        used |= self._prompt.positions if self._prompt else frozenset()
-        used |= {self._group} if self._group is not None else set()
-        self._used = {at for at in used if at < len(columns)}
-        self._ask.cache_clear()
-
-    def _check_table(self) -> None:
-        if self._meaning.image is None:
-            raise ManifestError(
-                f"the manifest has no column 'image'{hint('image', self._columns)}",
-                remedy="name the column with the pictures 'image', or let `retouch columns FILE` draft a profile; "
-                f"the columns are: {listed([name for name in self._columns if name.strip()])}",
-                line=1,
-            )
-        if self._meaning.prompt is None and self._prompt is None:
-            raise ManifestError("there is no prompt", remedy="give --prompt, or a column 'prompt'")
-        self._check_group()
-        prefix = self._options.prefix
-        if self._output.lead.casefold().startswith(prefix.casefold()):
-            raise ManifestError(f"every output would lie under {prefix}, which is Retouch's own", remedy="give --name")
-
-    def _check_group(self) -> None:
-        if self._options.group is not None and self._group is None:
-            raise ManifestError(
-                f"there is no column '{self._options.group}' to group by{hint(self._options.group, self._columns)}",
-                remedy=f"the columns are: {listed(self._columns)}",
-            )
-
-    def _check(self, raw: RawRow, found: list[RowProblem]) -> Row | None:
-        cells = self._cells(raw, found)
-        if cells is None:
-            return None
-        inputs = find_pictures(cells, self._meaning, self._given, self._inputs, found)
-        asked = self._find_asked(cells, inputs, found)
-        prompt = self._find_prompt(cells, found)
-        id_, stem = self._find_id(cells, inputs, raw.line, found)
-        self._find_damage(cells, found)
-        output = self._find_output(cells, stem, raw, asked, inputs, found)
-        if found or asked is None:
-            return None
-        price = self._price(asked.model.name, asked.size, tuple([one.size for one in inputs]))
-        uris = tuple([one.uri for one in inputs])
-        return Row(
-            number=raw.number,
-            id=id_,
-            group=cells[self._group].strip() if self._group is not None else "",
-            limit_group=asked.model.limit_group,
-            request=Request(
-                model=asked.model.name,
-                prompt=prompt,
-                inputs=uris,
-                params=asked.params,
-                pass_urls=self._passes(cells) and all(uri.startswith("https://") for uri in uris),
-            ),
-            output=output,
-            expected=price.expected,
-            at_most=price.at_most,
-            cells=raw.cells,
-            sizes={one.uri: one.stamp for one in inputs if one.stamp is not None},
-            record=raw.record,
-            picture=self._picture(raw),
-            megapixels=price.megapixels,
-        )
-
-    def _picture(self, raw: RawRow) -> Picture | None:
-        if not raw.mapped:
-            return None
-        made = dict(zip(self._made, raw.mapped, strict=True))
-        return Picture(made["column"], made["role"], made["position"], made["image"])
-
-    def _cells(self, raw: RawRow, found: list[RowProblem]) -> tuple[str, ...] | None:
-        """Return the row as texts in the order of the columns."""
-        cells = raw.cells
-        if isinstance(cells, tuple):
-            if len(cells) == len(self._columns):
-                return (raw.filled or cells) + raw.mapped
-            message = f"the row has {len(cells)} cells and the header {len(self._columns)}"
-            many = len(cells) > len(self._columns)
-            right = "quote a cell that holds a delimiter" if many else "add the missing delimiters"
-            found.append(problem("", "row_cells", message, right))
-            return None
-        if not self._where.keys() >= cells.keys():
-            new = (*self._columns, *(key for key in cells if key not in self._where))
-            try:
-                self._learn(new)
-            except ManifestError as error:
-                raise ManifestError(error.message, remedy=error.remedy, line=raw.line, column=error.column) from None
-        for name, value in cells.items():
-            if isinstance(value, (dict, list)) and self._where[name] in self._used:
-                kind = "a list" if isinstance(value, list) else "an object"
-                found.append(problem(name, "value_nested", f"{name} is {kind}", "write a text, a number or true/false"))
-        return None if found else (*(_as_text(cells.get(name)) for name in self._columns), *raw.mapped)
-
-    def _passes(self, cells: tuple[str, ...]) -> bool:
-        """Whether the API is to fetch this row's URLs itself."""
-        place = self._meaning.pass_urls
-        return self._options.pass_urls or (place is not None and cells[place].strip().lower() in _YES)
-
-    def _find_asked(self, cells: tuple[str, ...], inputs: list[Input], found: list[RowProblem]) -> Asked | None:
-        place = self._meaning.model
-        name = cells[place].strip() if place is not None else ""
-        asked, bad = self._ask(name, tuple([cells[at] for at, _ in self._meaning.fields]))
-        found.extend(bad)
-        if asked is not None and len(inputs) > asked.model.inputs:
-            limit = asked.model.inputs
-            message = f"{asked.model.title} takes {limit} pictures, and the row has {len(inputs)}"
-            right = f"leave out {len(inputs) - limit}, or use another model"
-            found.append(problem(REFERENCES[limit - 1][0], "references_too_many", message, right))
-        return asked
-
-    def _work_out(self, name: str, texts: tuple[str, ...]) -> tuple[Asked | None, tuple[RowProblem, ...]]:
-        given = {name: text for (_, name), text in zip(self._meaning.fields, texts, strict=True)}
-        return work_out(name, given, self._options, self._catalogue, decimal_comma=self._decimal_comma)
-
-    def _price_of(
-        self, model: str, wanted: tuple[int | None, int | None], sizes: tuple[tuple[int, int] | None, ...]
-    ) -> RowPrice:
-        width, height = wanted
-        return row_price(self._catalogue.models[model], sizes, width=width, height=height)
-
-    def _find_prompt(self, cells: tuple[str, ...], found: list[RowProblem]) -> str:
-        place = self._meaning.prompt
-        prompt = cells[place] if place is not None else ""
-        if not prompt.strip():
-            if self._prompt is None:
-                found.append(problem("prompt", "prompt_missing", "the row has no prompt", "fill it, or give --prompt"))
-                return ""
-            try:
-                prompt = self._prompt.render(cells)
-            except EmptyValue as empty:
-                message = f"{empty.column} is empty, and the prompt template uses it"
-                right = "fill it, or give the row a prompt of its own"
-                found.append(problem(empty.column, "value_missing", message, right))
-                return ""
-            failure = failed_formula(prompt)
-            if failure:
-                found.append(problem("prompt", "value_damaged", f"the prompt {failure}", "mend the table's formula"))
-        if len(prompt) > MAX_PROMPT:
-            message = f"the prompt is {len(prompt):,} characters long"
-            found.append(problem("prompt", "prompt_too_long", message, f"{MAX_PROMPT:,} are allowed"))
-        return prompt
-
-    def _find_id(
-        self, cells: tuple[str, ...], inputs: list[Input], line: int, found: list[RowProblem]
-    ) -> tuple[str, str]:
-        """Return the row's id, and what stands for it in a key: a file name goes there without its ending."""
-        place = self._meaning.id
-        id_ = stem = cells[place].strip() if place is not None else ""
-        # Where the key is given, a wrong id cannot file a result under a wrong name; `failed.csv` gives all of them.
-        damage = damaged_id(id_, dates=self._options.date_ids or bool(self._literal_key(cells)))
-        if not id_:
-            if not inputs:
-                return "", ""  # what is wrong with the picture has been said
-            id_ = inputs[0].name
-            stem = id_.rpartition(".")[0] or id_
-        if not id_:
-            found.append(problem("id", "id_missing", "the picture's address has no file name", "give the row an id"))
-            return "", ""
-        if damage:
-            found.append(problem("id", "id_damaged", f"the id {shown(id_)} {damage}", remedy_of(damage)))
-        if not id_.isprintable() or len(id_) > MAX_ID:
-            long = len(id_) > MAX_ID
-            what = f"is over {MAX_ID} characters long" if long else "holds control or invisible characters"
-            found.append(problem("id", "id_unsafe", f"the id {shown(id_)} {what}", "use a shorter, plain id"))
-        first = self._ids.first(id_, line)
-        if first is not None:
-            message = f"the id {shown(id_)} stands on line {first:,} already"
-            found.append(problem("id", "id_duplicate", message, "give each row an id of its own"))
-        return id_, stem
-
-    def _find_damage(self, cells: tuple[str, ...], found: list[RowProblem]) -> None:
-        """Refuse a key that would be made of what a spreadsheet has damaged; the id itself was looked at."""
-        if self._literal_key(cells):
-            return
-        for at in self._output.positions:
-            if at < len(self._columns) and at != self._meaning.id and (text := cells[at].strip()):
-                damage = damaged_id(text, dates=True)
-                if damage:
-                    name = self._columns[at]
-                    message = f"{name} is in the output key, and {shown(text)} {damage}"
-                    found.append(problem(name, "id_damaged", message, remedy_of(damage)))
-
-    def _literal_key(self, cells: tuple[str, ...]) -> str:
-        place = self._meaning.output
-        return cells[place].strip() if place is not None else ""
-
-    def _find_output(
-        self,
-        cells: tuple[str, ...],
-        stem: str,
-        raw: RawRow,
-        asked: Asked | None,
-        inputs: list[Input],
-        found: list[RowProblem],
-    ) -> str:
-        key = self._literal_key(cells)
-        literal = bool(key)
-        if not literal and not stem:
-            return ""  # the row has no id, which has been said
-        if not literal:
-            try:
-                key = self._output.render((*cells, stem, str(raw.number)), fold=False)
-            except EmptyValue as empty:
-                message = f"{empty.column} is empty, and the output template uses it"
-                right = "fill it, or give the row an output of its own"
-                found.append(problem(empty.column, "value_missing", message, right))
-                return ""
-        braces = not literal and key.count(OPEN_EXTENSION) != self._open_places
-        why = "takes {ext} from a cell" if braces else ""
-        self._keys.take(key, asked.extension if asked is not None else None, inputs, raw.line, found, why)
-        return key
+        judged = self.judge.judge(raw)
+        clashes = self.apart.clashes(judged.line, judged.id, judged.key, judged.place, judged.pictures)
+        if judged.row is not None and clashes is None:
+            return judged.row
+        return everything(judged, clashes)
 
 
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, (dict, list)):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def everything(judged: Judged, clashes: tuple[Sequence[RowProblem], Sequence[RowProblem]] | None) -> list[RowProblem]:
+    """Return all that is wrong with a row, by itself and beside those before it, in the order of what is looked at."""
+    of_id, of_key = clashes or ((), ())
+    found = [*judged.before, *of_id, *judged.after, *of_key]
+    if judged.column:  # a picture is looked for where its user has it
+        found = [replace(one, column=judged.column) if one.column == "image" else one for one in found]
+    return [replace(one, line=judged.line) for one in found]

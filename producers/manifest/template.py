@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from producers.manifest.problems import ManifestError, listed, shown
 from producers.manifest.spelling import hint
@@ -161,6 +161,19 @@ class Bound:
     """A template that knows where its values stand."""
 
     steps: tuple[str | _Value, ...]
+    _texts: tuple[str, ...] = field(init=False)
+    _values: tuple[tuple[int, str, int | None, Filter | None], ...] = field(init=False)
+    """Which of the texts is a value, and of it the column, the position and the filter: rendering is a row's work."""
+
+    def __post_init__(self) -> None:
+        texts = tuple(step if isinstance(step, str) else "" for step in self.steps)
+        values = tuple(
+            (at, step.column, step.position, step.filter)
+            for at, step in enumerate(self.steps)
+            if isinstance(step, _Value)
+        )
+        object.__setattr__(self, "_texts", texts)
+        object.__setattr__(self, "_values", values)
 
     @property
     def positions(self) -> frozenset[int]:
@@ -187,15 +200,12 @@ class Bound:
         Raises:
             EmptyValue: a value is empty or blank.
         """
-        out: list[str] = []
-        for step in self.steps:
-            if isinstance(step, str):
-                out.append(step)
-                continue
-            value = values[step.position] if step.position is not None else ""
+        out = list(self._texts)
+        for at, column, position, filtered in self._values:
+            value = values[position] if position is not None else ""
             if not value or value.isspace():
-                raise EmptyValue(step.column)
-            if step.filter is not None:
-                value = step.filter(value)
-            out.append(_CONTROL.sub(" ", value) if fold and not value.isprintable() else value)
+                raise EmptyValue(column)
+            if filtered is not None:
+                value = filtered(value)
+            out[at] = value if not fold or value.isprintable() else _CONTROL.sub(" ", value)
         return "".join(out)

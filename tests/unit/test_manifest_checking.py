@@ -14,6 +14,7 @@ from config.catalogue import shipped_catalogue
 from jobs.reasons import ROW_REASONS
 from jobs.row import Row
 from producers.manifest.checking import RowChecker
+from producers.manifest.judging import Terms
 from producers.manifest.options import PlanOptions
 from producers.manifest.problems import PROBLEM_CODES, ManifestError, RowProblem
 from producers.manifest.rows import RawRow
@@ -24,7 +25,7 @@ CATALOGUE = shipped_catalogue()
 
 def checker(columns: Sequence[str], folder: Path = Path("/nowhere"), name: str = "autumn", **said: Any) -> RowChecker:
     options = PlanOptions(**{"buckets": frozenset({"shop"}), "prompt": "tidy up", **said})
-    return RowChecker(columns, options, CATALOGUE, folder=folder, name=name)
+    return RowChecker(Terms(columns=tuple(columns), options=options, catalogue=CATALOGUE, folder=folder, name=name))
 
 
 def check(columns: str, *lines: str, **said: Any) -> list[Row | list[RowProblem]]:
@@ -313,7 +314,7 @@ def test_a_local_picture_gives_its_size_to_the_price_and_its_stamp_to_the_row(tm
 def json_check(*objects: Mapping[str, Any], **said: Any) -> list[Row | list[RowProblem]]:
     found = checker((), **said)
     results = [found.check(RawRow(n, n, cells)) for n, cells in enumerate(objects, 1)]
-    found.finish()
+    found.judge.finish()
     return results
 
 
@@ -378,7 +379,7 @@ def test_only_columns_that_mean_something_are_counted_as_used() -> None:
         data_columns=frozenset({"width"}),
     )
 
-    assert found.used == 6
+    assert len(found.judge.used) == 6
 
 
 def test_ten_thousand_texts_are_told_apart() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import gc
+import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.catalogue import shipped_catalogue
-from jobs.request import Request
-from jobs.row import Row
+from jobs.request import Param, Request
+from jobs.row import Cells, Picture, Row
 from producers.manifest import dialect
 from producers.plan import ManifestError, Plan, PlanOptions, make_plan
 
@@ -235,3 +238,40 @@ def test_a_planned_row_survives_its_way_through_the_bucket(tmp_path: Path) -> No
     for row in by_flags(tmp_path):
         assert Row.from_line(row.as_line()) == row
         assert isinstance(row.request, Request)
+
+
+TEXTS = st.text(max_size=20)
+
+
+@given(
+    texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS),
+    inputs=st.lists(TEXTS, min_size=1, max_size=3),
+    params=st.dictionaries(TEXTS, TEXTS | st.integers() | st.booleans() | st.floats(), max_size=2),
+    cells=st.lists(TEXTS, max_size=4).map(tuple)
+    | st.dictionaries(TEXTS, TEXTS | st.none() | st.integers(), max_size=3),
+    sizes=st.dictionaries(TEXTS, st.tuples(st.integers(), st.integers()), max_size=2),
+    numbers=st.tuples(st.integers(1), st.integers(0), st.integers(0), st.integers(0), st.integers(-1)),
+    passes=st.booleans(),
+    picture=st.none() | st.builds(Picture, TEXTS, TEXTS, TEXTS, TEXTS),
+)
+def test_a_line_is_what_the_json_encoder_writes(
+    texts: tuple[str, str, str, str],
+    inputs: list[str],
+    params: dict[str, Param],
+    cells: Cells,
+    sizes: dict[str, tuple[int, int]],
+    numbers: tuple[int, int, int, int, int],
+    passes: bool,
+    picture: Picture | None,
+) -> None:
+    number, expected, at_most, record, megapixels = numbers
+    id_, group, prompt, output = texts
+    request = Request(model="m", prompt=prompt, inputs=tuple(inputs), params=params, pass_urls=passes)
+    row = Row(number, id_, group, "flux", request, output, expected, at_most, cells, sizes, record, picture, megapixels)
+    data = row._asdict() | {"request": request.as_json()}
+    left_out = {"record": 0, "picture": None, "megapixels": -1}
+    data = {name: value for name, value in data.items() if name not in left_out or value != left_out[name]}
+
+    line = row.as_line()
+
+    assert line == json.dumps(data, ensure_ascii=False, separators=(",", ":"))

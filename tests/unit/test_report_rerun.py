@@ -17,6 +17,7 @@ from jobs.report.joining import Joined
 from jobs.report.tables import Failed, Results, results_name
 from jobs.row import Row
 from producers.manifest.checking import RowChecker
+from producers.manifest.judging import Terms
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
 from producers.manifest.rows import RawRow
@@ -70,14 +71,16 @@ def write(path: Path, *, delimiter: str = ",", newline: str = "\n", encoding: st
 
 def plan(path: Path, options: PlanOptions, name: str) -> tuple[Table, list[Row]]:
     manifest = open_manifest(path)
-    checker = RowChecker(manifest.table.columns, options, shipped_catalogue(), folder=path.parent, name=name)
+    columns, folder = manifest.table.columns, path.parent
+    terms = Terms(columns=columns, options=options, catalogue=shipped_catalogue(), folder=folder, name=name)
+    checker = RowChecker(terms)
     rows: list[Row] = []
     for raw in manifest.rows():
         assert isinstance(raw, RawRow)
         row = checker.check(raw)
         assert isinstance(row, Row), row
         rows.append(row)
-    checker.finish()
+    checker.judge.finish()
     return manifest.table, rows
 
 
