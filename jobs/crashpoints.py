@@ -46,6 +46,7 @@ PLACES: Mapping[str, str] = {
     # somebody else goes on
     "lapse-found": "a lapsed lease is found, the job is not moved",
     "taken-over": "the job is moved, no message is sent",
+    "ended-taken-over": "all jobs of a process that ended on this disk are moved, its file is still there",
     "doubt-found": "a doubt's wait is over, nothing is decided",
     "doubt-resubmitted": "the doubt is queued again, no message is sent",
     "doubt-held": "the doubt is held for a person",

@@ -25,6 +25,7 @@ from workers.edit import deliver_receipt, edit
 from workers.spool.about import About
 from workers.spool.notes import Note
 from workers.spool.shelf import Kept
+from workers.tick import take_over_ended
 
 EVERY_S = 1.0
 PROBE_LONGEST_S = 5.0
@@ -65,7 +66,8 @@ class Drain:
                 log.exception("the drain failed")
 
     def once(self) -> None:
-        """Look once: is storage back, and what can be put away?"""
+        """Look once: who has ended here, is storage back, and what can be put away?"""
+        self._take_over()
         self._probe()
         self._tell()
         for note in self._desk.spool.notes.all():
@@ -81,6 +83,12 @@ class Drain:
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="drain") as pool:
                 list(pool.map(self._put_away, waiting))
             self._tell()
+
+    def _take_over(self) -> None:
+        try:
+            take_over_ended(self._desk)
+        except LedgerError as error:  # whether storage is back is worth to know all the same
+            log.warning("who has ended here is not taken over yet", why=str(error))
 
     def _probe(self) -> None:
         storage, now = self._desk.storage, time.monotonic()

@@ -39,7 +39,7 @@ from workers.pace import Pace
 from workers.results import Results
 from workers.spool.spool import Spool
 from workers.storage import Storage, WatchedBucket
-from workers.tick import Tick
+from workers.tick import Tick, take_over_ended
 from workers.turns import HOUSE_THREADS, Turns
 from workers.web import Web
 
@@ -86,6 +86,7 @@ class Process:
             SettingsError, LedgerError, StorageError: with what to do.
         """
         self.desk.ledger.now()
+        take_over_ended(self.desk)  # first: what they bought may not be there for long
         try:
             self._look()
         except Unavailable as error:
@@ -212,17 +213,17 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
         doubt_wait_s=settings.submit.doubt_wait_s,
         threads=threads,
         days=days,
-        spool=_spool_of(settings, home=layout.uri(bucket.name, layout.prefix), now=ledger.now),
+        spool=_spool_of(settings, home=layout.uri(bucket.name, layout.prefix), now=ledger.now, owner=owner),
         turns=Turns(threads),
         storage=storage,
         stopping=stopping,
     )
 
 
-def _spool_of(settings: Settings, *, home: str, now: Callable[[], float]) -> Spool:
+def _spool_of(settings: Settings, *, home: str, now: Callable[[], float], owner: str) -> Spool:
     folder = settings.spool_folder
     try:
-        return Spool(folder, settings.worker.spool_bytes, home=home, now=now)
+        return Spool(folder, settings.worker.spool_bytes, home=home, now=now, owner=owner)
     except OSError as error:
         raise SettingsError(
             f"{folder} cannot be written ({error.strerror}), and paid results must be kept somewhere while storage is"

@@ -181,6 +181,27 @@ def take_over(job: Job, desk: Desk) -> None:
         desk.send(EDIT, job.id, paid=True)
 
 
+def take_over_ended(desk: Desk) -> None:
+    """Take over what processes had that ended on our disk: their locks are gone, so their leases are not waited for.
+
+    They are forgotten at the next look that finds nothing more of theirs: what one had asked Redis for when it died may
+    have come since.
+
+    Raises:
+        LedgerError: the ledger cannot be asked; look again later.
+    """
+    try:
+        for user in desk.spool.ended():
+            jobs = desk.ledger.held_by(user.owner) if user.lock_is_known else ()
+            for job in jobs:
+                take_over(job, desk)
+            if not jobs:
+                crashpoint("ended-taken-over")
+                desk.spool.forget(user)
+    except OSError as error:
+        log.warning("the spool cannot be read", why=error.strerror)
+
+
 def after_lapse(job: Job, desk: Desk) -> Event:
     """Return what a lapsed lease makes of a job: without the `sent` mark it is proved that nothing was submitted."""
     if job.state is not State.SUBMITTING:

@@ -371,6 +371,10 @@ class MemoryLedger(MemoryPresence):
         with self._lock:
             return [self._hot[job].job for job in self._indexes.reached(Index.LEASES, self.now(), limit)]
 
+    def held_by(self, owner: str) -> Sequence[Job]:
+        with self._lock:
+            return [hot.job for hot in self._hot.values() if hot.job.owner == owner]
+
     def due(self, limit: int) -> Sequence[Hint]:
         with self._lock:
             now = self.now()

@@ -250,6 +250,9 @@ class Ledger(Protocol):
     def lapsed(self, limit: int) -> Sequence[Job]:
         """Return jobs whose owner has vanished."""
 
+    def held_by(self, owner: str) -> Sequence[Job]:
+        """Return the jobs that an owner holds, whether its leases have lapsed or not."""
+
     def due(self, limit: int) -> Sequence[Hint]:
         """Return jobs that want a message, and note that they were sent one."""
 

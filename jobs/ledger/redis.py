@@ -23,7 +23,6 @@ from jobs.ledger.books import MONEY
 from jobs.ledger.change import (
     CEILINGS,
     DOUBT_AGAIN_S,
-    LEASE_S,
     PARTS_A_ROUND,
     RESEND_S,
     TOMBSTONE_S,
@@ -31,6 +30,7 @@ from jobs.ledger.change import (
     Closed,
 )
 from jobs.ledger.hashes import job_of, progress_of
+from jobs.ledger.leases import LEASE_MS, Leases
 from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
 from jobs.ledger.presence import Presence
 from jobs.models import Catalogue
@@ -39,7 +39,6 @@ from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
 ACCOUNT = "main"
 """Every key of the API counts against one account's limit, until told otherwise."""
 
-_LEASE_MS = round(LEASE_S * 1000)
 _RESEND_MS = round(RESEND_S * 1000)
 
 
@@ -64,7 +63,7 @@ def connect(url: str, *, connections: int = 200) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-class RedisLedger(Presence):
+class RedisLedger(Leases, Presence):
     """Keeps the contract of `jobs.ledger.port.Ledger` in Redis 6.2 or later (or Valkey)."""
 
     def __init__(self, client: redis.Redis, catalogue: Catalogue, *, account: str = ACCOUNT) -> None:
@@ -228,7 +227,7 @@ class RedisLedger(Presence):
         """Take a job into ownership under a new fence, if it is there to be worked on by who has this spool."""
         k = self._keys
         keys = [k.job(job), k.batch(_batch_of(job)), k.leases, k.due]
-        answer = self._script("claim", keys, [job, owner, uuid.uuid4().hex, _LEASE_MS, _RESEND_MS, spool])
+        answer = self._script("claim", keys, [job, owner, uuid.uuid4().hex, LEASE_MS, _RESEND_MS, spool])
         if answer[0] != "claimed":
             return Claim(job=None, why=answer[0])
         state = BatchState(answer[2]) if answer[2] else BatchState.DONE
@@ -281,7 +280,7 @@ class RedisLedger(Presence):
             *keys,
         ]
         change = Change.of(before, after, self.now()).as_json()
-        answer = self._script(name, all_keys, [change, k.freed, uuid.uuid4().hex, TOMBSTONE_S, _LEASE_MS, *args])
+        answer = self._script(name, all_keys, [change, k.freed, uuid.uuid4().hex, TOMBSTONE_S, LEASE_MS, *args])
         if answer[0] in ("missing", "superseded"):
             raise Superseded(f"{after.id} was moved by somebody else ({answer[0]})")
         if answer[0] != "done":
@@ -320,33 +319,7 @@ class RedisLedger(Presence):
         found = self._guarded(self._client.hmget, self._keys.money(day), names)
         return Sums(**{name: int(value or 0) for name, value in zip(MONEY, found, strict=True)})
 
-    def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
-        """Renew the leases of these jobs; return those that are not ours any more."""
-        if not fences:
-            return []
-        args: list[str | int] = [_LEASE_MS, owner]
-        for job, fence in fences.items():
-            args += [job, fence]
-        keys = [self._keys.leases, *(self._keys.job(job) for job in fences), self._keys.absent]
-        lost: list[str] = self._script("renew", keys, args)[2]
-        return lost
-
     # -- housekeeping
-
-    def lapsed(self, limit: int) -> Sequence[Job]:
-        """Return jobs whose owner has vanished."""
-        k = self._keys
-        found: list[str] = self._guarded(
-            self._client.zrangebyscore, k.leases, "-inf", round(self.now() * 1000), start=0, num=limit
-        )
-        jobs = []
-        for job_id in found:
-            job = self.load(job_id)
-            if job is not None:
-                jobs.append(job)
-            else:
-                self._guarded(self._client.zrem, k.leases, job_id)
-        return jobs
 
     def due(self, limit: int) -> Sequence[Hint]:
         """Return jobs that want a message, and note that they were sent one."""

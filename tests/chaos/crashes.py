@@ -175,6 +175,7 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="taken-over", before="begun"),
     Crash(at="taken-over", before="last-bytes-sent", doubt=True),
     Crash(at="taken-over", before="recorded:Ready"),
+    Crash(at="ended-taken-over", before="recorded:Accepted"),
     # outcomes leave Redis, and the batch ends
     Crash(at="outcomes-set-apart"),
     Crash(at="outcomes-written"),

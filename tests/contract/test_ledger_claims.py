@@ -215,6 +215,22 @@ def test_an_owner_whose_mark_was_written_without_its_knowing_may_say_that_nothin
     assert house.counts() == {"queued": 1}
 
 
+def test_what_an_owner_holds_is_told_before_its_leases_lapse_and_after(house: House) -> None:
+    house.open()
+    house.feed(4)
+    mine = [house.claimed("b.0"), house.running("b.1")]
+    house.claimed("b.2", "w2")
+    house.moved(house.claimed("b.3"), e.GivenBack(wait=0))
+
+    before = house.ledger.held_by("w1")
+    house.later(LEASE_S + 1)
+    after = house.ledger.held_by("w1")
+
+    assert sorted(before, key=lambda job: job.id) == mine
+    assert sorted(after, key=lambda job: job.id) == mine
+    assert house.ledger.held_by("w3") == []
+
+
 # -- the sent mark
 
 

@@ -355,7 +355,7 @@ def make_desk(
         threads=threads,
         days=days,
         away=Away(ledger.now),
-        spool=Spool(folder or _new_folder(), spool_bytes, home="s3://bucket/retouch/", now=ledger.now),
+        spool=Spool(folder or _new_folder(), spool_bytes, home="s3://bucket/retouch/", now=ledger.now, owner=owner),
         turns=Turns(threads),
         storage=Storage(ledger.now),
         stopping=stopping,

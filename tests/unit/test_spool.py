@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +15,11 @@ from hypothesis import strategies as st
 from jobs.job import Job, State
 from jobs.pictures import check_result
 from tests.unit.desks import START, make_order, picture, receipt
+from tests.unit.disks import user_elsewhere
 from workers.spool.about import About
 from workers.spool.room import LEFT_FREE, Room
 from workers.spool.spool import NotKept, Spool
+from workers.spool.users import Users
 
 RESULT = picture(colour="red")
 SEEN = check_result(RESULT, content_length=None)
@@ -219,12 +218,8 @@ def test_no_text_is_taken_for_a_sidecar_that_is_none(text: str) -> None:
 
 
 def rooms(folder: Path, limit: int, *, lying: int = 0, free: int = 10**12) -> Room:
-    rooms.count += 1  # type: ignore[attr-defined]
-    name = f"u{rooms.count}"  # type: ignore[attr-defined]
-    return Room(folder, name, limit, lying=lambda: lying, disk_free=lambda _: free)
-
-
-rooms.count = 0  # type: ignore[attr-defined]
+    users = Users(folder, secrets.token_hex(4))
+    return Room(folder, users, limit, lying=lambda: lying, disk_free=lambda _: free)
 
 
 def test_room_is_reserved_until_it_is_given_back(tmp_path: Path) -> None:
@@ -259,37 +254,29 @@ def test_a_result_that_is_paid_already_is_reserved_for_all_the_same_and_nothing_
 
 
 def test_processes_on_one_disk_share_its_room(tmp_path: Path) -> None:
-    first, second = rooms(tmp_path, 100), rooms(tmp_path, 100)
+    users = Users(tmp_path, "first")
+    first, second = Room(tmp_path, users, 100, lying=lambda: 0, disk_free=lambda _: 10**12), rooms(tmp_path, 100)
     first.take(70)
 
     assert not second.take(31)
     assert second.take(30)
-    first.close()
+    users.close()
     assert second.take(70)
 
 
 def test_the_room_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
     text = """
-        import sys, time
-        from pathlib import Path
-        from workers.spool.room import Room
-        room = Room(Path(sys.argv[1]), "victim", 100, lying=lambda: 0, disk_free=lambda _: 10**12)
-        print(room.take(80), flush=True)
-        time.sleep(600)
+        room = Room(folder, Users(folder, "victim"), 100, lying=lambda: 0, disk_free=lambda _: 10**12)
+        room.take(80)
     """
-    argv = [sys.executable, "-c", textwrap.dedent(text), str(tmp_path)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as victim:
-        assert victim.stdout is not None
-        assert victim.stdout.readline() == b"True\n"
+    with user_elsewhere(tmp_path, text) as victim:
         room = rooms(tmp_path, 100)
-        while_it_lives = room.take(80), sorted(room.alive())
-        victim.send_signal(signal.SIGKILL)
+        while_it_lives = room.take(80)
+        victim.kill()
         victim.wait()
 
-    assert while_it_lives[0] is False
-    assert "victim" in while_it_lives[1]
+    assert not while_it_lives
     assert room.take(80)
-    assert "victim" not in room.alive()
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(1, 60)), max_size=40))
@@ -307,9 +294,6 @@ def test_what_all_processes_have_reserved_never_exceeds_the_limit(
             users[who].give_back(held[who].pop())
         assert sum(map(sum, held)) <= 100
         assert [user.reserved for user in users] == [sum(sizes) for sizes in held]
-
-    for user in users:
-        user.close()
 
 
 def test_a_job_reserves_once_for_as_long_as_it_is_held(tmp_path: Path) -> None:

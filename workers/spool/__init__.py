@@ -4,6 +4,6 @@
 <folder>/kept/<name>/   one result as it was delivered, and `about.json`; there at once, whole, or not at all
 <folder>/notes/         receipts that Redis could not be told
 <folder>/damaged/       what came back from the disk as something else; left to a person
-<folder>/users/         a file for each process that works here: what it has reserved, locked while it lives
+<folder>/users/         a file for each process that works here: who it is, what it has reserved, locked while it lives
 <folder>/coming/        half-written; of no meaning once its process has ended
 """

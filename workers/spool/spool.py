@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from workers.spool.disk import private_folder
 from workers.spool.notes import Notes
 from workers.spool.room import Room
 from workers.spool.shelf import Kept, Shelf
+from workers.spool.users import User, Users
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +32,11 @@ class NotKept(RetouchError):
 class Spool:
     """One disk, as one process works with it. Any number of threads may use it at once."""
 
-    def __init__(self, folder: Path, limit: int, *, home: str, now: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, limit: int, *, home: str, now: Callable[[], float], owner: str = "") -> None:
         """Join those who work on the disk of `folder`, where at most `limit` bytes may lie.
 
-        `home` names the place in the bucket whose results are kept (`s3://bucket/prefix`).
+        `home` names the place in the bucket whose results are kept (`s3://bucket/prefix`), `owner` this process in the
+        ledger.
 
         Raises:
             OSError: the disk cannot be written.
@@ -49,9 +51,11 @@ class Spool:
         self._reserved: dict[tuple[str, int], int] = {}
         user = secrets.token_hex(8)
         self._shelf = Shelf(self.folder, user)
-        self._room = Room(self.folder, user, limit, lying=lambda: self._shelf.sizes()[1])
+        self._users = Users(self.folder, user, owner=owner)
+        self._room = Room(self.folder, self._users, limit, lying=lambda: self._shelf.sizes()[1])
         self.notes = Notes(self.folder, user)
-        self._shelf.sweep(self._room.alive())
+        with self._users.alone():
+            self._shelf.sweep({user, *(other.name for other in self._users.living())})
 
     @property
     def id(self) -> str:
@@ -60,7 +64,24 @@ class Spool:
 
     def close(self) -> None:
         """Leave the disk; what is kept stays."""
-        self._room.close()
+        self._users.close()
+
+    def ended(self) -> Sequence[User]:
+        """Return the processes that worked on this disk and have ended without leaving it, until they are forgotten.
+
+        Raises:
+            OSError: the disk cannot be read.
+        """
+        with self._users.alone():
+            return self._users.ended()
+
+    def forget(self, user: User) -> None:
+        """Forget a process that has ended.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        self._users.forget(user)
 
     @contextmanager
     def holding(self, job: Job) -> Iterator[None]:
