@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--retention", type=float, metavar="S", help="how long an ended task is found (1800)")
     add("--active-limit", type=int, help="tasks in flight per key (the catalogue's)")
     add("--result-size", type=_size, metavar="WxH", help="load tests: one ready picture for every result")
+    add("--result-grain", type=float, metavar="SHARE", help="load tests: noise in that picture, 0 to 1 (0)")
+    add("--upload-mbit", type=float, metavar="N", help="megabits a second at which each body arrives (no limit)")
     add("--ledger", type=Path, metavar="FILE", help="append every accepted task as a JSON line")
     add("--ports-file", type=Path, metavar="FILE", help="write base_url and trusted_hosts here when listening")
     add("--allow-remote", action="store_true", help="fetch pictures and call webhooks on other machines")

@@ -46,6 +46,10 @@ class Options:
     """Overrides the size of the outermost limit group."""
     result_size: tuple[int, int] | None = None
     """Load-test mode: every result is one ready picture of this size, made distinct by its metadata."""
+    result_grain: float = 0.0
+    """The share of noise (0 to 1) in that ready picture: a photograph has some, and weighs more for it."""
+    upload_mbit: float | None = None
+    """How fast a body arrives, in megabits (10**6) a second of each connection. None: as fast as it comes."""
     ledger: Path | None = None
     ports_file: Path | None = None
     allow_remote: bool = False
@@ -76,5 +80,9 @@ class Options:
                 raise ValueError(f"the {name} must be 0 or more")
         if self.active_limit is not None and self.active_limit < 1:
             raise ValueError("the active limit must be 1 or more")
+        if self.upload_mbit is not None and not self.upload_mbit > 0:
+            raise ValueError("the upload mbit must be above 0")
+        if not 0 <= self.result_grain <= 1:
+            raise ValueError("the grain of results is a share: give a number from 0 to 1")
         if self.result_size is not None and not all(16 <= side <= 4096 for side in self.result_size):
             raise ValueError("a result is 16 to 4096 pixels wide and high")

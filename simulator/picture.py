@@ -7,6 +7,7 @@ thread.
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from collections.abc import Sequence
@@ -144,8 +145,10 @@ def _encoded(image: Image.Image, format_: str) -> bytes:
     return out.getvalue()
 
 
-def stamped(size: Size, format_: str, token: str) -> bytes:
+def stamped(size: Size, format_: str, token: str, grain: float = 0.0) -> bytes:
     """Return one ready picture with `token` (64 characters) in its metadata: distinct bytes for no work.
+
+    `grain` is the share of noise in it, from 0 to 1.
 
     Raises:
         ValueError: the token has another length.
@@ -153,7 +156,7 @@ def stamped(size: Size, format_: str, token: str) -> bytes:
     raw = token.encode("ascii")
     if len(raw) != TOKEN_LENGTH:
         raise ValueError(f"a token has {TOKEN_LENGTH} characters")
-    head, tail = _template(size, format_)
+    head, tail = _template(size, format_, grain)
     if format_ != "png":
         return head + raw + tail
     chunk = b"tEXtrequest\x00" + raw
@@ -161,8 +164,11 @@ def stamped(size: Size, format_: str, token: str) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _template(size: Size, format_: str) -> tuple[bytes, bytes]:
+def _template(size: Size, format_: str, grain: float) -> tuple[bytes, bytes]:
     image = _gradient(size)
+    if grain:
+        noise = Image.frombytes("RGB", size, random.Random(0).randbytes(size[0] * size[1] * 3))
+        image = Image.blend(image, noise, grain)
     _sign(image, bytes(3))
     if format_ == "png":
         data = _encoded(image, "png")

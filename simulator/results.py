@@ -27,8 +27,9 @@ KEPT_BYTES = 256 * 1024 * 1024
 class Results:
     """The pictures of all tasks; `fixed_size` is the load-test mode, where nothing is drawn or stored."""
 
-    def __init__(self, fixed_size: Size | None = None, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, fixed_size: Size | None = None, grain: float = 0.0, kept_bytes: int = KEPT_BYTES) -> None:
         self._fixed_size = fixed_size
+        self._grain = grain
         self._kept_bytes = kept_bytes
         self._folder: Path | None = None
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="edit")
@@ -64,7 +65,7 @@ class Results:
             return data
         if self._fixed_size is not None:
             token = sha256(f"{task.content}\n{task.result_seed}".encode()).hexdigest()
-            data = picture.stamped(self._fixed_size, task.format, token)
+            data = picture.stamped(self._fixed_size, task.format, token, self._grain)
         else:
             data = await self._drawn(task)
         if task.result_sha256 is None:

@@ -78,7 +78,7 @@ async def _submit(service: Service, request: web.BaseRequest, model: Model) -> w
         return answers.reset(request)
     answers.invite(request)
     try:
-        raw = await request.content.read()
+        raw = await _body(request, service.options.upload_mbit)
     except (ConnectionError, web.RequestPayloadError):
         return answers.reset(request)  # the client went away in the middle of its body
     answer = await _answer(service, request, model, number, raw, fault)
@@ -86,6 +86,20 @@ async def _submit(service: Service, request: web.BaseRequest, model: Model) -> w
         return answers.reset(request)
     service.counts.answers[answer.status] += 1
     return answer
+
+
+async def _body(request: web.BaseRequest, mbit: float | None) -> bytes:
+    """Return the body once it has arrived, which takes a time on a line of `mbit` megabits a second."""
+    if mbit is None:
+        return await request.content.read()
+    now = asyncio.get_running_loop().time
+    pieces = []
+    free_at = now()
+    while piece := await request.content.readany():
+        pieces.append(piece)
+        free_at = max(free_at, now()) + len(piece) * 8 / (mbit * 1e6)
+        await asyncio.sleep(free_at - now())
+    return b"".join(pieces)
 
 
 async def _answer(

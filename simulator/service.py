@@ -84,7 +84,7 @@ class Service:
         self.accounts = Accounts(credits_=options.credits, keys=options.keys)
         self.tasks: dict[str, Task] = {}
         self.counts = Counts()
-        self.results = Results(options.result_size)
+        self.results = Results(options.result_size, options.result_grain)
         self.signer = Signer()
         self.paused = False
         self.closing = asyncio.Event()

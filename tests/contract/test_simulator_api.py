@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -406,3 +407,13 @@ def test_a_body_of_several_megabytes_is_taken(at: Addresses, clock: Clock, http:
     assert len(noise.getvalue()) > 5_000_000
     assert receipt["input_mp"] == 1.83
     assert http.get(receipt["polling_url"]).json()["status"] == "Ready"
+
+
+def test_a_body_takes_as_long_as_the_line_needs_for_it(http: httpx.Client) -> None:
+    with running(Options(port=0, latency=0.0, result_size=(64, 64), upload_mbit=0.4)) as at:
+        began = time.time()
+
+        answer = http.post(at.base_url + PRO, json={"prompt": "p", "input_image": picture((1200, 900))}, headers=KEY)
+        (task,) = http.get(f"{at.base_url}/admin/ledger").json()["entries"]
+
+    assert task["accepted_at"] - began >= len(answer.request.content) * 8 / 0.4e6

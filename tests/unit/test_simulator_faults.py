@@ -62,7 +62,7 @@ def test_options_do_not_show_their_keys() -> None:
     assert "secret-key" not in repr(Options(keys=("secret-key",)))
 
 
-@pytest.mark.parametrize("flag", ["--speed", "--url-life", "--retention"])
+@pytest.mark.parametrize("flag", ["--speed", "--url-life", "--retention", "--upload-mbit"])
 def test_an_option_that_must_be_positive_is_named(flag: str) -> None:
     with pytest.raises(ValueError, match=flag.removeprefix("--").replace("-", " ")):
         options_from([flag, "0"])

@@ -144,6 +144,12 @@ def test_ready_pictures_are_distinct_yet_whole(format_: str) -> None:
     assert all(opened(data).size == (96, 64) and opened(data).format == format_.upper() for data in pictures)
 
 
+def test_a_ready_picture_with_grain_weighs_as_much_as_a_photograph() -> None:
+    smooth, grainy = (len(stamped((512, 512), "jpeg", "0" * 64, grain)) for grain in (0.0, 0.07))
+
+    assert grainy > 2 * smooth
+
+
 @pytest.mark.parametrize(
     ("params", "first", "expected"),
     [
