@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measure import Run, in_mb, machine, run, spread
-from producers.stack.part import python_env
+from running.programs import own_env
 from running.servers import servers_in
 
 HEADER = ("sku", "image", "product_name", "surface", "category")
@@ -94,8 +94,7 @@ def main() -> None:
     found = []
     with TemporaryDirectory(prefix="retouch-bench-") as name, servers_in(Path(name)) as servers:
         # Nothing is ever sent there: no worker is started.
-        api = {"RETOUCH_API__KEYS": "never-used"}
-        env = {**python_env(), **servers.env, **api}
+        env = own_env(servers.env, {"RETOUCH_API__KEYS": "never-used"})
         for kind in kinds:
             manifest = Path(name) / f"{kind}.csv"
             write_manifest(manifest, asked.rows, kind)

@@ -31,6 +31,14 @@ LOOK_S = 0.05
 START_S = 60.0
 
 
+def own_env(*settings: Mapping[str, str]) -> dict[str, str]:
+    """Return a whole environment: these settings, the later ones first, and none of the user's own."""
+    env = python_env()
+    for given in settings:
+        env |= given
+    return env
+
+
 def eventually(look: Callable[[], T], within: float, what: str | Callable[[], str]) -> T:
     """Return what `look` returns as soon as that is true of anything; fail after `within` seconds, saying `what`."""
     until = time.monotonic() + within

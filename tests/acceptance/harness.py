@@ -18,8 +18,7 @@ from pathlib import Path
 import redis
 from PIL import Image
 
-from producers.stack.part import python_env
-from running.programs import ROOT, Command, Document, Program, Said, Simulator, eventually
+from running.programs import ROOT, Command, Document, Program, Said, Simulator, eventually, own_env
 from running.servers import Servers, servers_in
 from tests.acceptance.checker import Books
 
@@ -56,7 +55,7 @@ class House:
         """Return a whole environment: nothing of the user's own settings is in it."""
         api = self.api.env if self.api else {}
         own = {"RETOUCH_S3__PREFIX": self.prefix, "RETOUCH_SUBMIT__DOUBT_WAIT_S": "1"}
-        return {**python_env(), **self.servers.env, **api, **own, **more}
+        return own_env(self.servers.env, api, own, more)
 
     def simulate(self, *options: str, name: str = "api") -> Simulator:
         """Start an API; whatever is started afterwards speaks to it. Its results are small unless told otherwise."""

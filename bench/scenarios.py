@@ -1,0 +1,128 @@
+"""What is measured: each scenario is a value, in its full form and in a quick one that says less in less time.
+
+A quick form has fewer edits and the same edits: their length and size are never scaled, since what is wasted between
+two edits is judged beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+RETOUCH, SCRIPT, BLOCKING, COUNTDOWN = "retouch", "script", "celery-blocking", "celery-countdown"
+MODEL = "flux-2-pro"
+KONTEXT_MAX = "flux-kontext-max"
+PHOTOGRAPH = ("--result-size", "1024x1024", "--result-grain", "0.07")
+"""About 200 KB as a JPEG."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One question. Seconds, KB of 1,000 bytes, megabits of 10**6."""
+
+    name: str
+    title: str
+    entrants: tuple[str, ...]
+    edits: int
+    quick_edits: int | None = None
+    """None: the quick form leaves it out."""
+    slots: int = 24
+    latency_s: float = 7.0
+    spread: float = 0.15
+    picture_kb: int = 200
+    pictures: int = 480
+    """How many different ones there are; the rows take them in turn."""
+    result: tuple[str, ...] = PHOTOGRAPH
+    upload_mbit: float | None = None
+    output_format: str = ""
+    """What every row asks for; empty: the model's own."""
+    kontext_max_share: float = 0.0
+    """The share of the rows, the last ones, that are for Kontext [max], of which 6 may be in flight."""
+    one_core: bool = False
+    """Whether what is measured runs on one core alone, and everything else on the others."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of Retouch that this needs beside the limit."""
+
+    def quick(self) -> Scenario | None:
+        """Return the quick form, or None where there is none."""
+        return None if self.quick_edits is None else replace(self, edits=self.quick_edits)
+
+    def simulator(self, seed: int) -> list[str]:
+        """Return the options of the API for it."""
+        options = ["--seed", str(seed), "--latency", f"{self.latency_s:g}", "--spread", f"{self.spread:g}"]
+        options += ["--credits", "100000000", *self.result]
+        if self.slots != 24:
+            options += ["--active-limit", str(self.slots)]
+        if self.upload_mbit is not None:
+            options += ["--upload-mbit", f"{self.upload_mbit:g}"]
+        return options
+
+
+def retouch(workers: int) -> str:
+    """Return the name of Retouch with so many workers."""
+    return RETOUCH if workers == 1 else f"{RETOUCH}-{workers}"
+
+
+_FAST = Scenario(
+    name="core",
+    title="One worker on one core: 500 slots, 1 s tasks, 256 px results",
+    entrants=(RETOUCH, SCRIPT),
+    edits=5000,
+    quick_edits=1200,
+    slots=500,
+    latency_s=1.0,
+    picture_kb=20,
+    pictures=200,
+    result=("--result-size", "256x256", "--result-grain", "0.07"),
+    one_core=True,
+    settings={"RETOUCH_WORKER__SPOOL_BYTES": "16GiB"},
+)
+
+SCENARIOS = (
+    Scenario(
+        name="slots",
+        title="24 slots, 7 s an edit, 200 KB in and out",
+        entrants=(RETOUCH, SCRIPT, BLOCKING, COUNTDOWN),
+        edits=480,
+        quick_edits=72,
+    ),
+    Scenario(
+        name="upload",
+        title="The same with bodies of 400 KB at 8 Mbit/s up",
+        entrants=(RETOUCH, SCRIPT),
+        edits=480,
+        quick_edits=72,
+        picture_kb=300,
+        upload_mbit=8.0,
+    ),
+    Scenario(
+        name="workers",
+        title="1, 2 and 4 workers: 24 slots, 3 s an edit, 200 KB in and out",
+        entrants=(retouch(1), retouch(2), retouch(4)),
+        edits=480,
+        quick_edits=144,
+        latency_s=3.0,
+    ),
+    Scenario(
+        name="mixed",
+        title="Sorted by model: 80 % FLUX.2 [pro], then 20 % Kontext [max] (6 of the 24 slots)",
+        entrants=(RETOUCH, SCRIPT),
+        edits=480,
+        kontext_max_share=0.2,
+        output_format="jpeg",
+    ),
+    _FAST,
+    *(
+        replace(
+            _FAST,
+            name=f"core-{form}",
+            title=f"One worker on one core: 500 slots, 1 s tasks, 1 megapixel {form.upper()} results",
+            entrants=(RETOUCH,),
+            edits=2000,
+            quick_edits=None,
+            result=PHOTOGRAPH,
+            output_format=form,
+        )
+        for form in ("jpeg", "webp", "png")
+    ),
+)
