@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= docker podman buildah
 PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
 
-.PHONY: help setup demo test unit lint acceptance chaos chaos-long mutants bench-plan scale long image docs requirements clean
+.PHONY: help setup demo test unit lint acceptance chaos chaos-long mutants scale long bench bench-quick bench-plan image docs requirements clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,14 @@ scale: setup ## stage 100,000 local pictures of 200 KB (20 GB of disk, an hour);
 long: setup ## 200 uploads before two watchers of which one is killed, nights of 1,000 products, 40 failed of 500 (ten minutes)
 	$(BIN)/pytest -q tests/long/test_inbox.py
 	NIGHT_PRODUCTS=1000 RETRY_SIZE=500/40 $(BIN)/pytest -q tests/acceptance/test_schedules.py tests/acceptance/test_retry.py
+
+bench: setup ## Retouch beside what one would write instead, medians of three into docs/benchmarks.md (hours)
+	$(BIN)/python -m bench
+	$(BIN)/python docs/draw.py
+
+bench-quick: setup ## a short form of it, one run each, which says less (five minutes)
+	$(BIN)/python -m bench --quick
+	$(BIN)/python docs/draw.py
 
 image: ## build the container image, with docker, podman or buildah, whichever works here
 	@for builder in $(BUILDER); do $$builder info >/dev/null 2>&1 && break || builder=; done; \

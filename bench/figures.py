@@ -95,12 +95,12 @@ def percentile(values: Iterable[float], share: float) -> float | None:
 
 def delays(entries: Iterable[Entry], to: str) -> list[float]:
     """Return the seconds from a task's end to the time in its field `to`, of every task that has both."""
-    return [entry[to] - entry["ended_at"] for entry in entries if entry["ended_at"] and entry.get(to)]
+    return [entry[to] - entry["ended_at"] for entry in entries if entry["ended_at"] is not None and entry.get(to)]
 
 
 def rate(entries: Sequence[Entry]) -> float | None:
     """Return the edits a second that ended in the middle four fifths of a run; its start and its end do not count."""
-    ends: list[float] = sorted(entry["ended_at"] for entry in entries if entry["ended_at"])
+    ends: list[float] = sorted(entry["ended_at"] for entry in entries if entry["ended_at"] is not None)
     tenth = len(ends) // 10
     middle = ends[tenth : len(ends) - tenth]
     if len(middle) < 2 or middle[-1] <= middle[0]:

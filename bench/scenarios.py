@@ -14,6 +14,7 @@ MODEL = "flux-2-pro"
 KONTEXT_MAX = "flux-kontext-max"
 PHOTOGRAPH = ("--result-size", "1024x1024", "--result-grain", "0.07")
 """About 200 KB as a JPEG."""
+SMALL = ("--result-size", "256x256", "--result-grain", "0.07")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ _FAST = Scenario(
     latency_s=1.0,
     picture_kb=20,
     pictures=200,
-    result=("--result-size", "256x256", "--result-grain", "0.07"),
+    result=SMALL,
     one_core=True,
     settings={"RETOUCH_WORKER__SPOOL_BYTES": "16GiB"},
 )
@@ -112,6 +113,17 @@ SCENARIOS = (
         output_format="jpeg",
     ),
     _FAST,
+    *(
+        replace(
+            _FAST,
+            name=f"core-{slots}",
+            title=f"One worker on one core: {slots} slots, 1 s tasks, 256 px results",
+            edits=20 * slots,
+            quick_edits=None,
+            slots=slots,
+        )
+        for slots in (24, 50, 100, 200)
+    ),
     *(
         replace(
             _FAST,

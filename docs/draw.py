@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.page import pages as benchmarks
 from config.catalogue import shipped_catalogue
 from jobs.ledger.keys import DOCUMENTED, PREFIX
 from jobs.reasons import as_markdown
@@ -85,9 +86,11 @@ def pages() -> dict[str, str]:
         "reasons.md": REASONS + as_markdown(),
         "redis-keys.md": keys(),
         "models.md": models(),
+        **benchmarks(),
     }
 
 
 if __name__ == "__main__":
     for name, text in pages().items():
+        (FOLDER / name).parent.mkdir(exist_ok=True)
         (FOLDER / name).write_text(text, encoding="utf-8")
