@@ -18,6 +18,7 @@ from jobs.bucket.port import Bucket
 from jobs.errors import NotFound, RetouchError
 from jobs.job import FINAL
 from jobs.ledger.port import Ledger, WorkerSeen
+from jobs.limit import Limit
 from jobs.models import Catalogue
 from jobs.outcome import FOUND, LATE
 from jobs.report.summary import EXAMPLES
@@ -171,6 +172,7 @@ class View:
         live = {
             "slots_used": used,
             "slots": size,
+            "lowered": lowered(self._ledger.limits()),
             "workers": len(seen),
             "images_per_minute": round(pace, 1) if pace else None,
             "eta_s": eta(found, pace),
@@ -189,6 +191,7 @@ class View:
         for key, parked in self._ledger.parked_keys().items():
             since = f"{moment(parked.since)} ({parked.why})"
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
+        found += [each["sentence"] for each in lowered(self._ledger.limits())]
         if progress.kept:
             found += self._on_disks(progress)
         if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
@@ -210,10 +213,11 @@ class View:
         return found
 
     def _slots(self, batch: Batch) -> tuple[int, int]:
-        """Return the slots taken and all there are, of the outermost groups that the batch uses."""
-        used, known = self._ledger.slots_used(), self._catalogue.groups
+        """Return the slots taken and all there are just now, of the outermost groups that the batch uses."""
+        used, known, limits = self._ledger.slots_used(), self._catalogue.groups, self._ledger.limits()
         outer = {self._catalogue.lineage(group)[-1].name for group in batch.groups if group in known}
-        return sum(used.get(name, 0) for name in outer), sum(known[name].size for name in outer)
+        sizes = (limits[name].size if name in limits else known[name].size for name in outer)
+        return sum(used.get(name, 0) for name in outer), sum(sizes)
 
     def batches(self) -> list[Document]:
         """Return the documents of the batches that the ledger holds and of the bucket's latest, newest first."""
@@ -248,6 +252,22 @@ class View:
         begins = [name for name in known if batch and name.startswith(batch)]
         close = difflib.get_close_matches(batch, known, n=5, cutoff=0.4)
         return list(dict.fromkeys(begins + close))[:5]
+
+
+def lowered(limits: Mapping[str, Limit]) -> list[Document]:
+    """Return the limit groups of which the API takes less than the catalogue says, each with a sentence about it."""
+    return [
+        {
+            "group": group,
+            "slots": limit.size,
+            "most": limit.most,
+            "since": limit.since,
+            "sentence": f"The API takes {limit.size} tasks of {group} at a time and no more, instead of {limit.most},"
+            f" since {moment(limit.since)}: another program may use the key. More are tried by and by.",
+        }
+        for group, limit in sorted(limits.items())
+        if limit.lowered
+    ]
 
 
 def _out_of_reach(workers: Sequence[WorkerSeen]) -> list[str]:

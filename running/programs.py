@@ -158,6 +158,10 @@ class Simulator(Program):
         """Take these keys from now on, and no others."""
         self._ask("POST", "/admin/keys", {"keys": list(keys)})
 
+    def hold_elsewhere(self, places: int) -> None:
+        """Let another program hold so many of each key's places."""
+        self._ask("POST", "/admin/elsewhere", {"places": places})
+
     def set_faults(self, **figures: float | str) -> None:
         """Change what is injected from now on."""
         self._ask("POST", "/admin/faults", figures)

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--url-life", type=float, metavar="S", help="how long a result URL works (600)")
     add("--retention", type=float, metavar="S", help="how long an ended task is found (1800)")
     add("--active-limit", type=int, help="tasks in flight per key (the catalogue's)")
+    add("--elsewhere", type=int, metavar="N", help="places of each key that another program holds (0)")
     add("--result-size", type=_size, metavar="WxH", help="load tests: one ready picture for every result")
     add("--result-grain", type=float, metavar="SHARE", help="load tests: noise in that picture, 0 to 1 (0)")
     add("--upload-mbit", type=float, metavar="N", help="megabits a second at which each body arrives (no limit)")

@@ -34,14 +34,22 @@ class Account:
     in_flight: Counter[str] = field(default_factory=Counter)
     peaks: dict[str, int] = field(default_factory=dict)
     over_limit: int = 0
+    crowded_out: int = 0
+    """Tries that would have had a place but for those that another program holds."""
     ends: list[tuple[float, int, tuple[str, ...]]] = field(default_factory=list)
     places: int = 0
 
-    def take(self, lineage: tuple[LimitGroup, ...], now: float) -> bool:
-        """Take a place in every group of `lineage`; False, and counted, where one of them is full."""
+    def take(self, lineage: tuple[LimitGroup, ...], now: float, *, elsewhere: int = 0) -> bool:
+        """Take a place in every group of `lineage`; False, and counted, where one of them is full.
+
+        `elsewhere` places of the outermost group are held by another program.
+        """
         self.free(now)
         if any(self.in_flight[group.name] >= group.size for group in lineage):
             self.over_limit += 1
+            return False
+        if self.in_flight[lineage[-1].name] + elsewhere >= lineage[-1].size:
+            self.crowded_out += 1
             return False
         for group in lineage:
             self.in_flight[group.name] += 1

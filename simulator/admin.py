@@ -21,7 +21,8 @@ async def administer(service: Service, request: web.BaseRequest) -> web.Response
 
     `GET ledger` (all tasks and the totals; `?summary=1` for the totals alone), `POST faults` (a JSON object of
     figures to change), `POST pause` (`{"paused": true|false}`: every API answer is a 503 meanwhile),
-    `POST credits` (`{"credits": n}`, for every key), `POST keys` (`{"keys": [...]}`: these alone are taken).
+    `POST credits` (`{"credits": n}`, for every key), `POST keys` (`{"keys": [...]}`: these alone are taken),
+    `POST elsewhere` (`{"places": n}`: so many of each key's places are another program's).
     """
     now = service.clock()
     match request.method, request.path:
@@ -30,7 +31,7 @@ async def administer(service: Service, request: web.BaseRequest) -> web.Response
             if request.query.get("summary") in ("1", "true"):
                 return answers.json_answer(totals)
             return answers.json_answer({**totals, "entries": [entry(t, now) for t in service.tasks.values()]})
-        case "POST", "/admin/faults" | "/admin/pause" | "/admin/credits" | "/admin/keys":
+        case "POST", "/admin/faults" | "/admin/pause" | "/admin/credits" | "/admin/keys" | "/admin/elsewhere":
             try:
                 return answers.json_answer(_told(service, request.path, await request.content.read()))
             except ValueError as error:
@@ -55,6 +56,12 @@ def _told(service: Service, path: str, raw: bytes) -> dict[str, Any]:
             raise ValueError('send {"keys": [a key, ...]}')
         service.accounts.know(keys)
         return {"keys": len(keys)}
+    if path == "/admin/elsewhere":
+        places = given.get("places")
+        if isinstance(places, bool) or not isinstance(places, int) or places < 0:
+            raise ValueError('send {"places": a number}')
+        service.elsewhere = places
+        return {"places": places}
     amount = given.get("credits")
     if isinstance(amount, bool) or not isinstance(amount, int | float):
         raise ValueError('send {"credits": a number}')  # noqa: TRY004 - as above

@@ -19,6 +19,7 @@ _LINGER_NONE = struct.pack("ii", 1, 0)
 
 SERVICE_UNAVAILABLE = "Service temporarily unavailable"
 TOO_MANY = "Too many active tasks: wait until one of your previous tasks has finished"
+TOO_OFTEN = "Rate limit exceeded: too many requests per minute"
 
 
 def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -36,7 +36,7 @@ class Faults:
     refuse: float = 0.0
     """A 500, or a 503 in the API's own JSON: nothing is accepted."""
     rate_limit: float = 0.0
-    """A 429 although there is a place."""
+    """A 429 for too many requests in a time, although there is a place."""
     five_xx_after: float = 0.0
     """Accepted and charged, then a 500 or a gateway's page: the client cannot know."""
     lose_answer: float = 0.0

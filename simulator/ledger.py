@@ -102,11 +102,12 @@ def summary(tasks: Iterable[Task], accounts: Iterable[Account], counts: Counts, 
         not_delivered += shown == Status.READY and task.downloads == 0
     keys: dict[str, Any] = {}
     charges: list[float] = []
-    over_limit = 0
+    over_limit = crowded_out = 0
     for account in accounts:
         account.free(now)
         charges.append(account.charged)
         over_limit += account.over_limit
+        crowded_out += account.crowded_out
         keys[account.id] = {
             "charged": _money(account.charged),
             "credits": _money(account.credits),
@@ -122,6 +123,7 @@ def summary(tasks: Iterable[Task], accounts: Iterable[Account], counts: Counts, 
         "statuses": dict(statuses),
         "charged": _money(math.fsum(charges)),
         "over_limit": over_limit,
+        "crowded_out": crowded_out,
         "keys": keys,
         "posts": counts.posts,
         "answers": {str(status): number for status, number in counts.answers.items()},

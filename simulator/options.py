@@ -44,6 +44,8 @@ class Options:
     """How long a task is found after its end. The docs do not say; the API's own kit keeps 30 minutes."""
     active_limit: int | None = None
     """Overrides the size of the outermost limit group."""
+    elsewhere: int = 0
+    """Places of each key's outermost limit group that another program holds."""
     result_size: tuple[int, int] | None = None
     """Load-test mode: every result is one ready picture of this size, made distinct by its metadata."""
     result_grain: float = 0.0
@@ -84,5 +86,7 @@ class Options:
             raise ValueError("the upload mbit must be above 0")
         if not 0 <= self.result_grain <= 1:
             raise ValueError("the grain of results is a share: give a number from 0 to 1")
+        if self.elsewhere < 0:
+            raise ValueError("places held elsewhere must be 0 or more")
         if self.result_size is not None and not all(16 <= side <= 4096 for side in self.result_size):
             raise ValueError("a result is 16 to 4096 pixels wide and high")

@@ -121,8 +121,8 @@ async def _answer(
         return answers.detail(refused.status, refused.detail)
     if fault == "rate_limit":
         service.counts.faults[fault] += 1
-        return answers.too_many(_form(service, number), now)
-    if not account.take(service.lineages[model.path], now):
+        return answers.too_many(_form(service, number), now, answers.TOO_OFTEN)
+    if not account.take(service.lineages[model.path], now, elsewhere=service.elsewhere):
         return answers.too_many(_form(service, number), now)
     accepted = await _accept(service, request, model, account, number, raw, now)
     if isinstance(accepted, web.Response):

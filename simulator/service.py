@@ -87,6 +87,7 @@ class Service:
         self.results = Results(options.result_size, options.result_grain)
         self.signer = Signer()
         self.paused = False
+        self.elsewhere = options.elsewhere
         self.closing = asyncio.Event()
         self.addresses = Addresses(base_url="", regions=(), delivery="")
         self._reader = Reader()

@@ -27,6 +27,7 @@ from workers.inputs import Inputs
 from workers.intents import Intents
 from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
+from workers.limits import Limits
 from workers.pace import Pace
 from workers.results import Results
 from workers.spool.spool import Spool
@@ -85,11 +86,15 @@ class Desk:
     """What has to be looked at in the bucket before anything is bought: it was away when this process started."""
     away: Away = field(default_factory=Away)
     days: Days = field(default_factory=Days)
+    limits: Limits = field(init=False)
     stopping: threading.Event = field(default_factory=threading.Event)
     prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
     """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""
     agreed: dict[str, Batch] = field(default_factory=dict)
     """Batches as they were agreed; they never change."""
+
+    def __post_init__(self) -> None:
+        self.limits = Limits(self.ledger, self.catalogue)
 
     def now(self) -> float:
         """Return Redis's time."""

@@ -164,6 +164,7 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
     crashpoint("recorded", event)
     if isinstance(event, Accepted):
         desk.spool.notes.told(job, event.receipt)
+        desk.limits.taken(after)
     if is_filed(event):
         desk.spool.let_go(after)
     desk.turns.moved(after)

@@ -16,7 +16,7 @@ from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotS
 from jobs.job import Job
 from jobs.pictures import Format, PictureError
 from jobs.request import fingerprint
-from jobs.retry import after_failure, backoff, throttled_wait
+from jobs.retry import after_failure, backoff
 from workers.api import protocol
 from workers.api.client import Key, NotSent
 from workers.desk import Desk, Prepared
@@ -133,10 +133,8 @@ def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Eve
     match answer:
         case protocol.Accepted(receipt=receipt):
             return Accepted(receipt=receipt)
-        case protocol.Throttled(after=after):
-            wait = throttled_wait(after, job.waits)
-            _throttle(desk, wait)
-            return NotSubmitted(wait=wait, why="throttled")
+        case protocol.Throttled(after=after, rate=rate):
+            return NotSubmitted(wait=desk.limits.refused(job, after, rate=rate), why="throttled")
         case protocol.KeyRefused(status=status, detail=detail):
             return _key_refused(job, desk, key, f"HTTP {status}: {detail}", status)
         case protocol.RefusedForGood(detail=detail):
@@ -172,13 +170,6 @@ def _key_refused(job: Job, desk: Desk, key: Key, detail: str, status: int) -> Ev
         return NotSubmitted(wait=0.0, why="key refused")
     _pause_for_key(job, desk, detail)
     return NotSubmitted(wait=PARKED_S, why="key refused")
-
-
-def _throttle(desk: Desk, wait: float) -> None:
-    try:
-        desk.ledger.throttle(wait)
-    except LedgerError as error:  # the others find out by themselves; this answer must still be written down
-        log.warning("throttle not told", why=str(error))
 
 
 def _pause_for_key(job: Job, desk: Desk, detail: str) -> None:

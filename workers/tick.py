@@ -95,6 +95,7 @@ class Tick:
         self._told(desk.epoch.look)
         self._keys.look()
         self._guarded(partial(desk.pace.share, desk.catalogue.models, desk.ledger.learn))
+        desk.limits.look()
         if not desk.ledger.lock("tick", desk.owner, LOCK_S):
             return
         self._told(desk.epoch.write)

@@ -30,6 +30,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     ("doubts", "sorted set: doubts by when their wait is over", "the transition that settles the doubt"),
     ("slots:<account>:<group>", "set: members job:attempt, the API's places", "transitions; `remove_strays`"),
     (
+        "limit:<account>:<group>",
+        "string: the size of a limit group while the API refuses more than that (see `jobs/limit.py`)",
+        "the proof that all of it can be used again; expires 10 min after its last change",
+    ),
+    (
         "bought:<fingerprint>",
         "string: the job that buys it, or `filed:` and when",
         "transitions; `filed` expires after 15 min",
@@ -87,6 +92,10 @@ class Keys:
     def slots(self, account: str, group: str) -> str:
         """Return the key of a limit group's slots."""
         return f"{self.prefix}slots:{account}:{group}"
+
+    def limit(self, account: str, group: str) -> str:
+        """Return the key of a limit group's size, where it is not the catalogue's."""
+        return f"{self.prefix}limit:{account}:{group}"
 
     def bought(self, fingerprint: str) -> str:
         """Return the key that says who buys a fingerprint."""

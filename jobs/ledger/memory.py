@@ -14,7 +14,7 @@ from typing import Any
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import Books, DayBooks, Expiring, Hot, Indexes, Slots, money_moved
+from jobs.ledger.books import Books, DayBooks, Expiring, Hot, Indexes, money_moved
 from jobs.ledger.change import (
     CEILINGS,
     DOUBT_AGAIN_S,
@@ -30,7 +30,7 @@ from jobs.ledger.change import (
     Seat,
     holds_slot,
 )
-from jobs.ledger.memory_presence import MemoryPresence
+from jobs.ledger.memory_places import MemoryPlaces
 from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Caps, Sums, TooDear
@@ -39,23 +39,20 @@ Gate = Callable[[Change, Hot, Books], Recorded | Change]
 """Says what is closed, or which change is carried out."""
 
 
-class MemoryLedger(MemoryPresence):
+class MemoryLedger(MemoryPlaces):
     """Keeps the contract of `jobs.ledger.port.Ledger` in the memory of one process."""
 
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self._catalogue = catalogue
+        super().__init__(catalogue, clock)
         self._books: dict[str, Books] = {}
         self._hot: dict[str, Hot] = {}
         self._indexes = Indexes()
-        self._slots = Slots()
         self._ended: Expiring[bool] = Expiring(clock)
         self._bought: dict[str, str] = {}
         self._days = DayBooks()
         self._filed: Expiring[float] = Expiring(clock)
         self._told: Expiring[bool] = Expiring(clock)
-        self._throttle: Expiring[bool] = Expiring(clock)
-        self._epoch = self._trusted = Epoch()
+        self._trusted = Epoch()
 
     # -- batches
 
@@ -290,7 +287,7 @@ class MemoryLedger(MemoryPresence):
         if isinstance(fits, TooDear):
             closed = Closed.MONEY_OPEN if fits.waits else CEILINGS[fits.place]
             return Recorded(closed=closed, needed=0 if fits.waits else fits.needed)
-        if any(self._slots.used(group.name) >= group.size for group in self._catalogue.lineage(change.group)):
+        if any(self._slots.used(group.name) >= self._size(group) for group in self._catalogue.lineage(change.group)):
             return Recorded(closed=Closed.NO_SLOT)
         return replace(change, reserve=fits.reserve, unproved=fits.unproved)
 
@@ -396,14 +393,6 @@ class MemoryLedger(MemoryPresence):
     def _holds(self, member: str) -> bool:
         hot = self._hot.get(member.rpartition(":")[0])
         return hot is not None and hot.job.slot == member and holds_slot(hot.job)
-
-    def throttle(self, seconds: float) -> None:
-        with self._lock:
-            self._throttle.put("main", True, max(seconds, self._throttle.left("main")))
-
-    def slots_used(self) -> Mapping[str, int]:
-        with self._lock:
-            return {group: self._slots.used(group) for group in self._catalogue.groups}
 
 
 def _opened(batch: Batch) -> Books:

@@ -14,6 +14,7 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job, Order
 from jobs.latency import Histogram
 from jobs.ledger.change import Closed
+from jobs.limit import Limit
 from jobs.money import NO_CAPS, Caps, Sums
 
 
@@ -110,6 +111,19 @@ class ParkedKey:
 
     why: str
     since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """How a limit group stands when its size is to change."""
+
+    used: int
+    latest: int
+    """The number of the last submission that began."""
+
+
+Law = Callable[[Limit, Places], Limit]
+"""Says what becomes of a limit; called again if somebody else was faster."""
 
 
 class Ledger(Protocol):
@@ -264,6 +278,15 @@ class Ledger(Protocol):
 
     def throttle(self, seconds: float) -> None:
         """Let nobody submit for so long (the longest wish counts)."""
+
+    def limits(self) -> Mapping[str, Limit]:
+        """Return what the API's refusals have made of limit groups, by group; only of those that they touched."""
+
+    def adjust(self, group: str, law: Law) -> Limit:
+        """Change what is known of a limit group's size as `law` says, and return it.
+
+        Where it grew, those who wait at the gate are told.
+        """
 
     def park_key(self, key: str, why: str) -> None:
         """Note that the API refuses a key (by its name); the first note stands until it is unparked."""

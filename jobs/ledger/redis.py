@@ -31,8 +31,8 @@ from jobs.ledger.change import (
 )
 from jobs.ledger.hashes import job_of, progress_of
 from jobs.ledger.leases import LEASE_MS, Leases
+from jobs.ledger.places import RedisPlaces
 from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
-from jobs.ledger.presence import Presence
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
 
@@ -63,13 +63,11 @@ def connect(url: str, *, connections: int = 200) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-class RedisLedger(Leases, Presence):
+class RedisLedger(Leases, RedisPlaces):
     """Keeps the contract of `jobs.ledger.port.Ledger` in Redis 6.2 or later (or Valkey)."""
 
     def __init__(self, client: redis.Redis, catalogue: Catalogue, *, account: str = ACCOUNT) -> None:
-        super().__init__(client)
-        self._catalogue = catalogue
-        self._account = account
+        super().__init__(client, catalogue, account)
         self._trusted = Epoch()
 
     # -- batches
@@ -247,7 +245,7 @@ class RedisLedger(Leases, Presence):
             "begin",
             before,
             after,
-            [self._keys.epoch, self._keys.throttle(self._account)],
+            [*self._limit_keys(after.order.limit_group), self._keys.epoch, self._keys.throttle(self._account)],
             [
                 UNPROVED,
                 round(looked_at * 1000),
@@ -294,9 +292,6 @@ class RedisLedger(Leases, Presence):
         self._trusted = replace(self._trusted, intents=max(self._trusted.intents, intent))
         return Recorded(feed_wanted=bool(answer[2]), intent=intent)
 
-    def _slot_keys(self, group: str) -> list[str]:
-        return [self._keys.slots(self._account, g.name) for g in self._catalogue.lineage(group)]
-
     def mark_sent(self, job: Job) -> Job:
         """Write that the last part of the body leaves now; raises Superseded if it may not leave any more."""
         k = self._keys
@@ -331,26 +326,6 @@ class RedisLedger(Leases, Presence):
         keys = [self._keys.doubts, self._keys.absent]
         found: list[str] = self._script("later", keys, [limit, DOUBT_AGAIN_S * 1000])[2]
         return found
-
-    def remove_strays(self) -> int:
-        """Free slots whose job does not hold them; return how many."""
-        k = self._keys
-        keys = [k.slots(self._account, group) for group in self._catalogue.groups]
-        return int(self._script("strays", keys, [k.job(""), k.freed])[2])
-
-    def throttle(self, seconds: float) -> None:
-        """Let nobody submit for so long (the longest wish counts)."""
-        if seconds > 0:
-            keys = [self._keys.throttle(self._account), self._keys.absent]
-            self._script("throttle", keys, [max(round(seconds * 1000), 1)])
-
-    def slots_used(self) -> Mapping[str, int]:
-        """Return how many slots of each limit group are taken."""
-        names = list(self._catalogue.groups)
-        pipe = self._client.pipeline(transaction=False)
-        for name in names:
-            pipe.scard(self._keys.slots(self._account, name))
-        return dict(zip(names, self._guarded(pipe.execute), strict=True))
 
 
 def _or_none(cap: int | None) -> int:

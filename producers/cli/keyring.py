@@ -12,6 +12,7 @@ from jobs.report.wording import moment
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Voice
+from producers.view import lowered
 
 MEND = "put a good key into RETOUCH_API__KEYS_FILE (taken over at once) or RETOUCH_API__KEYS"
 
@@ -23,6 +24,8 @@ def keys(json: o.Json = False, quiet: o.Quiet = False) -> int:
         found = _found(house)
         voice.tell(_table(found) if found["keys"] else "No key is known: no worker runs here, and none is set.")
         voice.tell(f"{found['slots_used']} slots taken, {found['rows_waiting']:,} rows wait.")
+        for each in found["lowered"]:
+            voice.tell(each["sentence"])
         voice.document(found)
         return OK
 
@@ -49,6 +52,7 @@ def _found(house: House) -> dict[str, Any]:
             for name in names
         ],
         "slots_used": max(house.ledger.slots_used().values(), default=0),
+        "lowered": lowered(house.ledger.limits()),
         "rows_waiting": _rows_waiting(house),
     }
 

@@ -327,6 +327,21 @@ def test_a_key_without_credits_is_refused_and_holds_no_place(http: httpx.Client)
     assert again.status_code == 200
 
 
+def test_places_can_be_held_by_another_program_for_a_while(at: Addresses, http: httpx.Client) -> None:
+    told = http.post(f"{at.base_url}/admin/elsewhere", json={"places": 22})
+    answers = [post(http, at).status_code for _ in range(3)]
+    http.post(f"{at.base_url}/admin/elsewhere", json={"places": 0})
+    after = post(http, at)
+    wrong = http.post(f"{at.base_url}/admin/elsewhere", json={"places": -1})
+    totals = http.get(f"{at.base_url}/admin/ledger?summary=1").json()
+
+    assert told.json() == {"places": 22}
+    assert answers == [200, 200, 429]
+    assert after.status_code == 200
+    assert wrong.status_code == 422
+    assert (totals["crowded_out"], totals["over_limit"]) == (1, 0)
+
+
 def test_the_in_flight_limit_is_kept_and_counted_until_the_tasks_end(
     at: Addresses, clock: Clock, http: httpx.Client
 ) -> None:

@@ -155,6 +155,33 @@ def test_a_429_spends_nothing_and_says_how_long() -> None:
     assert submitted(429, {"detail": "slow down"}, {"Retry-After": "2"}) == Throttled(after=2.0)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": "Too many active tasks: wait until one of your previous tasks has finished"},
+        {"error": "rate_limit_exceeded", "message": "Too many concurrent requests", "retry_after": 5},
+        {"detail": "Too Many Requests"},
+        {"detail": "429 (too many active tasks), rate limit of your plan"},
+        {},
+    ],
+)
+def test_a_429_is_about_tasks_in_flight_unless_it_says_otherwise(body: dict[str, object]) -> None:
+    answer = submitted(429, body)
+
+    assert isinstance(answer, Throttled)
+    assert not answer.rate
+
+
+@pytest.mark.parametrize(
+    "text", ["Rate limit exceeded", "rate_limit_exceeded", "60 requests per minute", "You are asking too often"]
+)
+def test_a_429_that_speaks_of_a_rate_alone_is_about_that(text: str) -> None:
+    answer = submitted(429, {"detail": text})
+
+    assert isinstance(answer, Throttled)
+    assert answer.rate
+
+
 @pytest.mark.parametrize("status", ["Pending", "Reasoning", "Generating", "Queued", "Something new"])
 def test_a_status_that_is_not_known_means_still_running(status: str) -> None:
     assert polled(200, {"id": "t", "status": status}) == StillRunning()

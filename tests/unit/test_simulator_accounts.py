@@ -26,6 +26,14 @@ def test_a_full_group_gives_no_place_and_counts_the_try() -> None:
     assert key.peaks == {"flux": FLUX[0].size}
 
 
+def test_places_that_another_program_holds_are_not_there_and_are_counted_apart() -> None:
+    key = account()
+    taken = [key.take(FLUX, 0.0, elsewhere=FLUX[0].size - 2) for _ in range(3)]
+
+    assert taken == [True, True, False]
+    assert (key.crowded_out, key.over_limit) == (1, 0)
+
+
 def test_an_inner_group_fills_up_before_the_one_around_it() -> None:
     key = account()
     inner = KONTEXT_MAX[0].size

@@ -60,11 +60,26 @@ def test_a_running_batch_is_shown_with_its_slots_and_workers(view: View, ledger:
     assert found["live"] == {
         "slots_used": 0,
         "slots": 24,
+        "lowered": [],
         "workers": 1,
         "images_per_minute": None,
         "eta_s": None,
     }
     assert found["warnings"] == []
+
+
+def test_slots_that_the_api_refuses_are_not_there_and_it_is_said_why(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    ledger.see_worker(WorkerSeen(id="w1", threads=34, edits=0, seen_at=NOW))
+    ledger.adjust("flux", lambda limit, _: limit.refused(intent=1, latest=1, now=NOW))
+
+    found = view.batch(BATCH.id)
+
+    (said,) = found["warnings"]
+    (group,) = found["live"]["lowered"]
+    assert found["live"]["slots"] == 18
+    assert (group["group"], group["slots"], group["most"], group["since"]) == ("flux", 18, 24, NOW)
+    assert said.startswith("The API takes 18 tasks of flux at a time and no more, instead of 24, since ")
 
 
 def charge(task: str, cost: float) -> dict[str, object]:

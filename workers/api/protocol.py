@@ -35,6 +35,9 @@ _PASSING = frozenset({408, 409})
 MOST_CREDITS = 1e8
 """More than any ceiling: a cost beyond counts as this ($1,000,000), so that sums stay exact."""
 
+_OF_TASKS = re.compile(r"active|concurren|in.flight|in.progress|\btasks?\b", re.IGNORECASE)
+_OF_RATE = re.compile(r"\bper.(second|minute|hour|day)|rate.?limit|too.(often|fast)", re.IGNORECASE)
+
 _KEY_FORMAT = "Invalid API key format"
 
 # -- asking
@@ -66,9 +69,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled:
-    """Refused: too many tasks in flight. `after` is how many seconds the API asks for, if it does."""
+    """Refused: too many tasks in flight, or too many requests in a time (`rate`).
+
+    `after` is how many seconds the API asks for, if it does.
+    """
 
     after: float | None
+    rate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +139,7 @@ def decipher_submit(
     if status not in refused:
         return Unknown(detail=f"HTTP {status}")
     if status == 429:
-        return Throttled(after=retry_after(headers, data, at))
+        return Throttled(after=retry_after(headers, data, at), rate=_about_rate(detail))
     if status in (401, 402, 403) or (status == 422 and detail == _KEY_FORMAT):
         return KeyRefused(status=status, detail=detail)
     if status >= 500 or status in _PASSING:
@@ -293,6 +300,12 @@ def _seconds(said: object, at: float) -> float | None:
         return max(parsedate_to_datetime(text).timestamp() - at, 0.0)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _about_rate(detail: str) -> bool:
+    """Whether a 429 is plainly about requests in a time. The API documents none but for tasks in flight, and what is
+    said to be its body calls too many concurrent requests a `rate_limit_exceeded`."""
+    return bool(_OF_RATE.search(detail)) and not _OF_TASKS.search(detail)
 
 
 def _json(body: bytes) -> object:

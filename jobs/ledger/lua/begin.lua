@@ -1,11 +1,13 @@
 -- Takes slot, money and fingerprint, and writes the intent; all of it, or says what is closed.
 -- It takes something new, so at maxmemory it fails and nothing is submitted.
--- KEYS as in change.lua, then the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms,
+-- KEYS as in change.lua, then the limit of each group in the order of the slots, the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms,
 -- 6 how many times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8 cap of the
 -- day and 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots; the last
 -- two are the epoch that this process has seen, and the highest intent in it
 local throttle = table.remove(KEYS)
 local epoch = table.remove(KEYS)
+local limits = {}
+for i = #KEYS, 10 + (#KEYS - 9) / 2, -1 do table.insert(limits, 1, table.remove(KEYS)) end
 local seen_n, seen_id = tonumber(table.remove(ARGV)), table.remove(ARGV)
 local now = clock()
 local change = cjson.decode(ARGV[1])
@@ -51,7 +53,9 @@ if waits then return {'money_open', now, 0} end
 change.reserve, change.unproved = reserve, wished - reserve
 
 for i = 10, #KEYS do
-  if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i]) then return {'no_slot', now, 0} end
+  local size, lowered = tonumber(ARGV[i]), redis.call('GET', limits[i - 9])
+  if lowered then size = math.min(size, cjson.decode(lowered).size) end
+  if redis.call('SCARD', KEYS[i]) >= size then return {'no_slot', now, 0} end
 end
 for i = 10, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
 redis.call('SET', KEYS[8], change.job)

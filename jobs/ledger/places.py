@@ -1,0 +1,82 @@
+"""The API's places in Redis: the slots of each limit group, how many there are just now, and for how long none is."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+
+import redis
+
+from jobs.ledger.port import Law, Places
+from jobs.ledger.presence import Presence
+from jobs.limit import FORGOTTEN_S, Limit
+from jobs.models import Catalogue
+
+ADJUST_TRIES = 20
+"""So often a change is tried while others are faster. What then is lost is one hint of many."""
+
+
+class RedisPlaces(Presence):
+    """What the ledger knows of places beside the jobs that hold them."""
+
+    def __init__(self, client: redis.Redis, catalogue: Catalogue, account: str) -> None:
+        super().__init__(client)
+        self._catalogue = catalogue
+        self._account = account
+
+    def _slot_keys(self, group: str) -> list[str]:
+        return [self._keys.slots(self._account, each.name) for each in self._catalogue.lineage(group)]
+
+    def _limit_keys(self, group: str) -> list[str]:
+        return [self._keys.limit(self._account, each.name) for each in self._catalogue.lineage(group)]
+
+    def remove_strays(self) -> int:
+        """Free slots whose job does not hold them; return how many."""
+        k = self._keys
+        keys = [k.slots(self._account, group) for group in self._catalogue.groups]
+        return int(self._script("strays", keys, [k.job(""), k.freed])[2])
+
+    def throttle(self, seconds: float) -> None:
+        """Let nobody submit for so long (the longest wish counts)."""
+        if seconds > 0:
+            keys = [self._keys.throttle(self._account), self._keys.absent]
+            self._script("throttle", keys, [max(round(seconds * 1000), 1)])
+
+    def slots_used(self) -> Mapping[str, int]:
+        """Return how many slots of each limit group are taken."""
+        names = list(self._catalogue.groups)
+        pipe = self._client.pipeline(transaction=False)
+        for name in names:
+            pipe.scard(self._keys.slots(self._account, name))
+        return dict(zip(names, self._guarded(pipe.execute), strict=True))
+
+    def limits(self) -> Mapping[str, Limit]:
+        """Return what the API's refusals have made of limit groups."""
+        groups = self._catalogue.groups
+        found = self._guarded(self._client.mget, [self._keys.limit(self._account, name) for name in groups])
+        known = zip(groups.values(), found, strict=True)
+        return {group.name: Limit.from_json(text, group.size) for group, text in known if text}
+
+    def adjust(self, group: str, law: Law) -> Limit:
+        """Change what is known of a limit group's size as `law` says, and return it."""
+        k, most = self._keys, self._catalogue.groups[group].size
+        keys = [k.limit(self._account, group), k.epoch, k.absent]
+        for _ in range(ADJUST_TRIES):
+            pipe = self._client.pipeline(transaction=False)  # at maxmemory a MULTI would be refused
+            pipe.get(keys[0])
+            pipe.scard(k.slots(self._account, group))
+            pipe.hget(k.epoch, "n")
+            text, used, latest = self._guarded(pipe.execute)
+            was = Limit.from_json(text, most) if text else Limit.whole(most)
+            now = law(was, Places(used=used, latest=int(latest or 0)))
+            if now == was:
+                return was
+            token = {"op": uuid.uuid4().hex}  # two who would write the same have seen two things
+            new = "" if now == Limit.whole(most) else json.dumps(now.as_json() | token, separators=(",", ":"))
+            marks = (latest or "0") if now.mark != was.mark else ""
+            told = k.freed if now.size > was.size else ""
+            said = self._script("limit", keys, [text or "", new, marks, FORGOTTEN_S, told])
+            if said[0] == "done":
+                return now
+        return was
