@@ -162,6 +162,15 @@ class Simulator(Program):
         """Let another program hold so many of each key's places."""
         self._ask("POST", "/admin/elsewhere", {"places": places})
 
+    def go_away(self, form: str, seconds: float = 0.0) -> None:
+        """Be away from now on, in the words of the API ("unavailable") or of a proxy in front of it ("gateway"); or
+        for so many seconds, as a machine where nothing listens ("refused")."""
+        self._ask("POST", "/admin/pause", {"form": form, "seconds": seconds})
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self._ask("POST", "/admin/pause", {"paused": False})
+
     def set_faults(self, **figures: float | str) -> None:
         """Change what is injected from now on."""
         self._ask("POST", "/admin/faults", figures)

@@ -15,12 +15,15 @@ from simulator.faults import changed
 from simulator.ledger import entry, summary
 from simulator.service import Service
 
+OUTAGES = ("unavailable", "gateway", "refused")
+
 
 async def administer(service: Service, request: web.BaseRequest) -> web.Response:
     """Answer a request under `/admin/`.
 
     `GET ledger` (all tasks and the totals; `?summary=1` for the totals alone), `POST faults` (a JSON object of
-    figures to change), `POST pause` (`{"paused": true|false}`: every API answer is a 503 meanwhile),
+    figures to change), `POST pause` (`{"paused": true|false}`: every API answer is a 503 meanwhile; with `"form"`:
+    "gateway" the 502 page of a proxy, with "refused" and `"seconds"` no port takes a connection for so long),
     `POST credits` (`{"credits": n}`, for every key), `POST keys` (`{"keys": [...]}`: these alone are taken),
     `POST elsewhere` (`{"places": n}`: so many of each key's places are another program's).
     """
@@ -48,8 +51,7 @@ def _told(service: Service, path: str, raw: bytes) -> dict[str, Any]:
         service.faults = changed(service.faults, given)
         return {"faults": {name: getattr(service.faults, name) for name in given}}
     if path == "/admin/pause":
-        service.paused = bool(given.get("paused", True))
-        return {"paused": service.paused}
+        return _paused(service, given)
     if path == "/admin/keys":
         keys = given.get("keys")
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -67,3 +69,16 @@ def _told(service: Service, path: str, raw: bytes) -> dict[str, Any]:
         raise ValueError('send {"credits": a number}')  # noqa: TRY004 - as above
     service.accounts.top_up(float(amount))
     return {"credits": float(amount)}
+
+
+def _paused(service: Service, given: dict[str, Any]) -> dict[str, Any]:
+    paused, form, seconds = bool(given.get("paused", True)), given.get("form", "unavailable"), given.get("seconds")
+    if form not in OUTAGES:
+        raise ValueError(f"the form of an outage is one of {', '.join(OUTAGES)}")
+    if form == "refused":
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 3600:
+            raise ValueError('nobody could end it: send {"seconds": a number above 0}')
+        service.unplug(seconds)
+    else:
+        service.away = form if paused else ""
+    return {"paused": paused}

@@ -5,6 +5,7 @@ A reset is a TCP RST (linger 0): the client sees a broken connection, not an ord
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import socket
@@ -40,6 +41,11 @@ def gateway_page(status: int) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html")
 
 
+def away(form: str) -> web.Response:
+    """Return what every request is answered during an outage: by the API itself, or by a proxy in front of it."""
+    return gateway_page(502) if form == "gateway" else detail(503, SERVICE_UNAVAILABLE)
+
+
 def too_many(form: str, now: float, text: str = TOO_MANY) -> web.Response:
     """Return a 429 that asks for a second's patience, said in the given form (see `RETRY_AFTER_FORMS`)."""
     headers = {}
@@ -56,13 +62,18 @@ def too_many(form: str, now: float, text: str = TOO_MANY) -> web.Response:
 
 def reset(request: web.BaseRequest) -> web.Response:
     """Break the connection now; what is returned never leaves this machine."""
-    transport = request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
-        transport.abort()
+    abort(request.transport)
     return web.Response(status=500)
+
+
+def abort(transport: asyncio.Transport | None) -> None:
+    """Break a connection, if it is not broken already."""
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+    transport.abort()
 
 
 def invite(request: web.BaseRequest) -> None:

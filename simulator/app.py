@@ -10,14 +10,14 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
 from config.catalogue import shipped_catalogue
 from jobs.models import Catalogue
+from simulator import answers
 from simulator.delivery import delivery_host
 from simulator.options import HOST, Options
 from simulator.routes import Handler, main_host, region_host
@@ -26,6 +26,8 @@ from simulator.service import Addresses, Service
 BACKLOG = 1024
 SHUTDOWN_S = 2.0
 SWEEP_S = 10.0
+UNPLUG_S = 0.1
+"""Whoever asked for it is answered first."""
 
 
 async def serve(
@@ -45,6 +47,8 @@ async def serve(
     """
     service = Service(options, catalogue or shipped_catalogue(), clock)
     runners: list[web.ServerRunner] = []
+    outages: set[asyncio.Task[None]] = set()
+    service.unplug = lambda seconds: outages.add(asyncio.create_task(_unplugged(runners, seconds)))
     sweeping = asyncio.create_task(_sweep(service))
     try:
         after = options.port
@@ -62,9 +66,9 @@ async def serve(
         await stop.wait()
     finally:
         service.closing.set()
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
+        for task in (sweeping, *outages):
+            task.cancel()
+        await asyncio.gather(sweeping, *outages, return_exceptions=True)
         for runner in runners:
             await runner.cleanup()
         await service.close()
@@ -77,6 +81,20 @@ async def _listen(handler: Handler, port: int, runners: list[web.ServerRunner]) 
     runners.append(runner)
     await web.TCPSite(runner, HOST, port, backlog=BACKLOG).start()
     return f"http://{HOST}:{runner.addresses[0][1]}"
+
+
+async def _unplugged(runners: Sequence[web.ServerRunner], seconds: float) -> None:
+    """Take no connection and break every one that there is, then listen at the same ports again."""
+    await asyncio.sleep(UNPLUG_S)
+    ports = [runner.addresses[0][1] for runner in runners]
+    for runner in runners:
+        for site in list(runner.sites):
+            await site.stop()
+        for connection in runner.server.connections if runner.server else ():
+            answers.abort(connection.transport)
+    await asyncio.sleep(seconds)
+    for runner, port in zip(runners, ports, strict=True):
+        await web.TCPSite(runner, HOST, port, backlog=BACKLOG, reuse_address=True).start()
 
 
 async def _sweep(service: Service) -> None:

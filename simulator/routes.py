@@ -60,8 +60,8 @@ def region_host(service: Service, number: int) -> Handler:
 
 
 def _credits(service: Service, request: web.BaseRequest) -> web.Response:
-    if service.paused:
-        return answers.detail(503, answers.SERVICE_UNAVAILABLE)
+    if service.away:
+        return answers.away(service.away)
     try:
         account = service.accounts.of(request.headers.get("x-key"))
     except KeyRefused as refused:
@@ -108,8 +108,8 @@ async def _answer(
     """Answer a POST whose body has arrived; None where the answer is to be lost."""
     now = service.clock()
     seed = service.options.seed
-    if service.paused:
-        return answers.detail(503, answers.SERVICE_UNAVAILABLE)
+    if service.away:
+        return answers.away(service.away)
     if fault == "refuse":
         service.counts.faults[fault] += 1
         if draw(seed, "refuse as", number) < 0.5:
@@ -188,8 +188,8 @@ async def _poll(service: Service, request: web.BaseRequest, host: int) -> web.St
     if name is None:
         missing = {"loc": ["query", "id"], "msg": "Field required", "type": "missing"}
         return answers.detail(422, [missing])
-    if service.paused:
-        return answers.detail(503, answers.SERVICE_UNAVAILABLE)
+    if service.away:
+        return answers.away(service.away)
     task = service.tasks.get(name)
     if task is None or task.home != host:
         service.counts.wrong_host_polls += task is not None

@@ -86,7 +86,10 @@ class Service:
         self.counts = Counts()
         self.results = Results(options.result_size, options.result_grain)
         self.signer = Signer()
-        self.paused = False
+        self.away = ""
+        """The form of the outage under way, if there is one."""
+        self.unplug: Callable[[float], None] = lambda _: None
+        """Closes every port for so many seconds."""
         self.elsewhere = options.elsewhere
         self.closing = asyncio.Event()
         self.addresses = Addresses(base_url="", regions=(), delivery="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -276,3 +277,46 @@ def test_faults_that_make_no_sense_are_refused(figures: Any, at: Addresses, http
 
     assert answer.status_code == 422
     assert submit(http, at) == "200"
+
+
+def test_an_outage_can_look_like_that_of_a_proxy(at: Addresses, http: httpx.Client) -> None:
+    http.post(f"{at.base_url}/admin/pause", json={"form": "gateway"})
+    during = http.post(at.base_url + PRO, json={"prompt": "p"}, headers=KEY)
+    http.post(f"{at.base_url}/admin/pause", json={"paused": False})
+
+    assert (during.status_code, during.headers["Content-Type"]) == (502, "text/html; charset=utf-8")
+    assert submit(http, at) == "200"
+
+
+def test_while_it_is_unplugged_nothing_listens_and_afterwards_its_tasks_are_still_there(
+    at: Addresses, http: httpx.Client
+) -> None:
+    url = receipt(http, at)["polling_url"]
+    http.post(f"{at.base_url}/admin/pause", json={"form": "refused", "seconds": 1.0})
+
+    refused = _asked_until(httpx.HTTPError, url)
+    back = _asked_until(httpx.Response, url)
+
+    assert refused
+    assert back
+
+
+@pytest.mark.parametrize("told", [{"form": "holiday"}, {"form": "refused"}, {"form": "refused", "seconds": -1}])
+def test_an_outage_that_nobody_could_end_is_refused(told: dict[str, object], at: Addresses, http: httpx.Client) -> None:
+    assert http.post(f"{at.base_url}/admin/pause", json=told).status_code == 422
+    assert submit(http, at) == "200"
+
+
+def _asked_until(wanted: type, url: str) -> bool:
+    """Ask anew, each time over a connection of its own, until this comes of it."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        said: object
+        try:
+            said = httpx.get(url, trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            said = error
+        if isinstance(said, wanted):
+            return True
+        time.sleep(0.02)
+    return False
