@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from running.programs import eventually
 from tests.acceptance.checker import Line
 from tests.acceptance.harness import House
-from tests.acceptance.programs import eventually
 from tests.acceptance.test_main_job import ids_of
 
 OURS, THEIRS, ROWS = (int(n) for n in os.environ.get("LIMIT_SIZE", "12/6/320").split("/"))
