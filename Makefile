@@ -43,8 +43,9 @@ test: setup lint ## everything that is checked before a commit
 acceptance: setup ## the program as its users meet it: real processes, a real terminal, a real browser
 	$(PYTEST) tests/acceptance tests/chaos -m "not long and not longest"
 
-chaos: setup ## the long proofs: a death at every line that matters, thousands of games of the ledger (about half an hour)
+chaos: setup ## the long proofs: a death at every line that matters, thousands of games of the ledger, long outages (about 40 minutes)
 	$(PYTEST) tests/chaos -m "not longest"
+	$(PYTEST) tests/acceptance -m long
 
 chaos-long: setup ## 30,000 jobs under fire (an hour or more)
 	$(BIN)/pytest -q -s tests/chaos -m longest

@@ -10,7 +10,8 @@ import csv
 import json
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -90,11 +91,17 @@ class House:
 
     def posting(self, worker: Program) -> int:
         """Return how many submissions of a worker have left and are not answered."""
-        found = 0
+        return sum((job.get("state"), job.get("sent")) == ("submitting", "1") for job in self._held_by(worker))
+
+    def states_of(self, worker: Program) -> Counter[str]:
+        """Return how many jobs a worker holds in each state."""
+        return Counter(job["state"] for job in self._held_by(worker))
+
+    def _held_by(self, worker: Program) -> Iterator[Mapping[str, str]]:
         for key in self.redis.scan_iter("retouch:job:*", count=1000):
-            state, sent, owner = self.redis.hmget(key, "state", "sent", "owner")
-            found += (state, sent) == ("submitting", "1") and f"-{worker.pid}-" in str(owner)
-        return found
+            job = {str(field): str(value) for field, value in self.redis.hgetall(key).items()}
+            if f"-{worker.pid}-" in job.get("owner", ""):
+                yield job
 
     def begin(self, *arguments: str | Path, through: Sequence[str] = (), **more: str) -> Command:
         """Give a command and do not wait for it."""
