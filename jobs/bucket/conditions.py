@@ -63,3 +63,19 @@ class Conditions:
         except Refused:  # the header, or every copy? The one without a condition tells, by its own error
             return False
         return False
+
+
+def keeps_conditional_deletes(bucket: Bucket, key: str) -> bool:
+    """Return whether `delete` keeps `if_match`, tried on an object of our own that is written there and removed again.
+
+    Raises the errors of `jobs.bucket.port.Bucket`.
+    """
+    bucket.put(key, _NOTE, content_type="text/plain")
+    try:
+        bucket.delete(key, if_match="0" * 32)
+    except PreconditionFailed:
+        bucket.delete(key)
+        return True
+    except Refused:  # the header, or every DELETE? The one without a condition tells, by its own error
+        bucket.delete(key)
+    return False

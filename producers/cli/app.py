@@ -20,7 +20,7 @@ from producers.cli.reconciling import reconcile
 from producers.cli.retry import retry
 from producers.cli.scheduling import schedule
 from producers.cli.spending import spend
-from producers.cli.voice import INTERRUPTED, Stop, Voice, debugging, explained
+from producers.cli.voice import INTERRUPTED, UNREAD, Stop, Voice, debugging, explained
 
 P = ParamSpec("P")
 
@@ -79,8 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         voice.failed(_misused(error))
         return 2
     except BaseException as error:  # noqa: BLE001 - the last place: whatever it is becomes words and a code
-        if isinstance(error, SystemExit):
-            return _code(error.code)
+        if isinstance(error, SystemExit):  # click and rich make one of a closed pipe, with a 1 that means rows
+            return UNREAD if isinstance(error.__context__, BrokenPipeError) else _code(error.code)
         if debugging():
             traceback.print_exc()
         stop = explained(error)

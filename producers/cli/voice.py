@@ -29,6 +29,9 @@ from producers.stack.errors import StackError
 from producers.view import UnknownBatch
 
 OK, SOME_DID_NOT, USAGE, UNREACHABLE, CEILING, A_PERSON, OUR_MISTAKE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+UNREAD = 141
+"""Nobody reads the output any more (`| head`): what a shell says of a program that SIGPIPE has ended."""
+
 DEBUG = "RETOUCH_DEBUG"
 
 

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from jobs.bucket.conditions import keeps_conditional_deletes
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, Unavailable
@@ -58,7 +59,8 @@ class _Probe:
         self._try("read", self._read)
         self._try("copy", lambda: self._bucket.copy(self._key, self._copy, metadata={"retouch-probe": "ü"}))
         self._condition = (self._conditional(),)
-        self._try("delete", lambda: self._bucket.delete(self._key))
+        if self._try("delete", lambda: self._bucket.delete(self._key)):
+            self._condition += self._conditional_delete()
 
     @property
     def _copy(self) -> str:
@@ -79,6 +81,13 @@ class _Probe:
             pass
         sentence = "The store does not honour conditional writes: two workers could file two results over each other."
         return warning(PART, sentence, "Use a store that knows If-None-Match (AWS, SeaweedFS, Ceph 19, MinIO do).")
+
+    def _conditional_delete(self) -> tuple[Finding, ...]:
+        if keeps_conditional_deletes(self._bucket, self._key):
+            return ()
+        sentence = "The store does not honour conditional deletes: files that were taken stay in the inbox."
+        remedy = "Remove each by hand once its receipt lies beside it; it is not taken twice. Nothing else needs them."
+        return (warning(PART, sentence, remedy),)
 
     def _try(self, right: str, deed: Callable[[], object]) -> bool:
         try:

@@ -19,7 +19,8 @@ from typing import Any
 import structlog
 
 from jobs.batch import Batch
-from jobs.errors import NotFound, PreconditionFailed, Refused
+from jobs.bucket.conditions import keeps_conditional_deletes
+from jobs.errors import NotFound, PreconditionFailed
 from jobs.models import MICROS_PER_USD
 from jobs.outcome import usd
 from producers.inbox.place import Upload, inbox_of
@@ -90,23 +91,11 @@ def _remove(upload: Upload, desk: Desk) -> None:
 
     Where the store does not keep such a condition the file stays: better twice than not at all.
     """
-    if not _keeps_conditions(upload, desk):
+    if not keeps_conditional_deletes(desk.bucket, upload.probe):
         log.warning("the store has no conditional DELETE, so the file stays in the inbox", file=upload.key)
         return
     with suppress(NotFound, PreconditionFailed):
         desk.bucket.delete(upload.key, if_match=upload.etag)
-
-
-def _keeps_conditions(upload: Upload, desk: Desk) -> bool:
-    desk.bucket.put(upload.probe, b"")
-    try:
-        desk.bucket.delete(upload.probe, if_match="0" * 32)
-    except PreconditionFailed:
-        desk.bucket.delete(upload.probe)
-        return True
-    except Refused:
-        desk.bucket.delete(upload.probe)
-    return False
 
 
 def _is_there(upload: Upload, desk: Desk) -> bool:

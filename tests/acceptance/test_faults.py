@@ -25,10 +25,14 @@ def injected(api: Simulator, *names: str) -> int:
 
 # -- workers
 
+ELSEWHERE = {"RETOUCH_WORKER__SPOOL_DIR": "elsewhere"}
+"""A disk of its own: nothing there proves a death to anybody else, so a lease has to lapse."""
+
 
 def test_a_worker_killed_in_mid_batch_costs_no_row_and_only_what_was_in_its_post_twice(house: House) -> None:
     api = house.simulate("--latency", "1", "--slow-answer-s", "6")
-    victim, _ = house.workers(2)
+    (victim,) = house.workers(1, **ELSEWHERE)
+    house.workers(1)
     rows = house.rows(120)
     batch = house.submit(house.manifest(rows), allowance="5")
     house.stored_at_least(batch, 25)
@@ -74,7 +78,7 @@ def test_without_an_allowance_what_was_in_a_dead_workers_post_is_held_and_listed
 def test_slots_of_a_dead_worker_are_freed_while_every_edit_of_the_other_waits_for_one(house: House) -> None:
     limit = {"RETOUCH_API__ACTIVE_LIMIT": "4"}
     api = house.simulate("--latency", "1", "--active-limit", "4", "--hang-poll", "1", "--hang-s", "25")
-    (victim,) = house.workers(1, **limit)
+    (victim,) = house.workers(1, **ELSEWHERE, **limit)
     rows = house.rows(10)
     batch = house.submit(house.manifest(rows))
     eventually(

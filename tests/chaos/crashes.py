@@ -45,6 +45,8 @@ class Crash:
     """How the first worker comes to where it died."""
     before: str = ""
     """A first worker died here, a while ago."""
+    elsewhere: bool = False
+    """That one had another disk: nothing proves its death, and its lease has to lapse."""
     ends: Mapping[str, int] = field(default_factory=lambda: {"stored": 1})
     charges: int = 1
     """What the API has charged at the end, where no doubt was asked again."""
@@ -169,9 +171,9 @@ CRASHES: tuple[Crash, ...] = (
         for at in ("recording:Cancelled", "recorded:Cancelled")
     ),
     # somebody else goes on
-    Crash(at="lapse-found", before="begun"),
-    Crash(at="lapse-found", before="last-bytes-sent", doubt=True),
-    Crash(at="lapse-found", before="recorded:Accepted"),
+    Crash(at="lapse-found", before="begun", elsewhere=True),
+    Crash(at="lapse-found", before="last-bytes-sent", doubt=True, elsewhere=True),
+    Crash(at="lapse-found", before="recorded:Accepted", elsewhere=True),
     Crash(at="taken-over", before="begun"),
     Crash(at="taken-over", before="last-bytes-sent", doubt=True),
     Crash(at="taken-over", before="recorded:Ready"),

@@ -44,7 +44,8 @@ def dead(scene: Rig, crash: Crash, allowance: str, **env: str) -> tuple[str, lis
     rows = crash.rows(house)
     batch = house.submit(house.manifest(rows), allowance=allowance)
     if crash.before:
-        first = house.worker(RETOUCH_TEST__CRASH_AT=crash.before, **env)
+        disk = {"RETOUCH_WORKER__SPOOL_DIR": str(house.folder / "elsewhere")} if crash.elsewhere else {}
+        first = house.worker(RETOUCH_TEST__CRASH_AT=crash.before, **disk, **env)
         crash.do_before(scene, first, batch)
         scene.dies(first)
         scene.mend()

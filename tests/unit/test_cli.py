@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from producers.cli import run
 from producers.cli.voice import Stop, Voice, explained
 from producers.manifest.problems import ManifestError
 from producers.stack.errors import StackError
+from producers.stack.part import python_env
 from producers.view import UnknownBatch
 
 
@@ -251,6 +253,26 @@ def test_an_unexpected_error_shows_no_signed_address() -> None:
     stop = explained(ValueError("GET https://host/picture?sig=hunter2 failed"))
 
     assert "hunter2" not in stop.message
+
+
+@pytest.mark.parametrize("arguments", [["status", "--json"], ["--help"]])
+def test_a_command_whose_output_nobody_reads_any_more_ends_quietly(tmp_path: Path, arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    said = subprocess.run(
+        [sys.executable, "-P", "-m", "producers.cli", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=python_env(),
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (said.returncode, said.stderr) == (141, "")
 
 
 def test_nobody_to_ask_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from config.settings import read_settings
+from jobs.bucket.layout import Layout
 from producers.doctor import machine
+from producers.doctor.bucket_part import look_at_bucket
 from producers.doctor.findings import Verdict
 from producers.doctor.machine import ROOMS, judged_packages, look_at_local_stack, look_at_packages
 from producers.doctor.redis_part import Facts, judged
 from producers.stack.identity import Identity, Secrets, save_identity
 from producers.stack.ports import choose_ports
+from tests.fakes import Conditional, FakeBucket
 
 HEALTHY = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
 
@@ -114,3 +117,23 @@ def test_a_data_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     found = look_at_local_stack(read_settings(data_dir=tmp_path / "data"), {"redis"})
 
     assert ("folder", Verdict.BROKEN) in [(finding.part, finding.verdict) for finding in found]
+
+
+@pytest.mark.parametrize("conditional", ["ignored", "refused"])
+def test_a_store_without_conditional_deletes_leaves_what_was_taken_in_the_inbox_and_says_so(
+    conditional: Conditional,
+) -> None:
+    bucket = FakeBucket(conditional=conditional)
+
+    found = look_at_bucket(bucket, Layout())
+
+    (finding,) = (finding for finding in found if "inbox" in finding.sentence)
+    assert finding.verdict is Verdict.WARNING
+    assert "receipt" in finding.remedy
+    assert list(bucket.keys("")) == []
+
+
+def test_of_a_store_with_conditional_deletes_nothing_is_said_of_the_inbox() -> None:
+    found = look_at_bucket(FakeBucket(), Layout())
+
+    assert [finding.verdict for finding in found] == [Verdict.OK, Verdict.OK]
