@@ -6,29 +6,34 @@ million rows holds only its counts and the first problems; the rest of the probl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from jobs.batch import Table
 from jobs.models import Catalogue
 from jobs.row import IdleRow, Row
-from producers.manifest.checking import RowChecker
+from producers.manifest.checking import RowChecker, everything
 from producers.manifest.columns import speaking
+from producers.manifest.helpers import helpers_here, judged_by_many, problems
 from producers.manifest.judging import Terms
 from producers.manifest.listing import Objects, s3_place
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
 from producers.manifest.problems import ErrorsFile, ManifestError, RowProblem
-from producers.manifest.rows import BrokenRow
+from producers.manifest.rows import AnyRow, BrokenRow, Manifest, RawRow
 from producers.price import Estimate, Tally
 from producers.sources.mapping import Mapped
 from producers.sources.profile import read_profile
+from producers.stack.part import python_env
 
 __all__ = ["ManifestError", "Plan", "PlanOptions", "RowProblem", "make_plan"]
 
 SHOWN_PROBLEMS = 50
+ALONE_ROWS = 50_000
+"""Rows after which other processes are asked for help: starting them takes as long as checking some thousands."""
 _PROGRESS_ROWS = 1_000
 
 
@@ -61,6 +66,11 @@ class Plan:
     """What the batch may cost: --max-cost, else the most that the estimate allows."""
 
 
+Idle = Callable[[IdleRow], object]
+Line = Callable[[str, str, bool], object]
+OnProgress = Callable[[int, float | None], object]
+
+
 def make_plan(
     path: Path,
     options: PlanOptions,
@@ -68,12 +78,18 @@ def make_plan(
     *,
     errors_csv: Path,
     sink: Callable[[Row], object] | None = None,
-    aside: Callable[[IdleRow], object] = lambda _: None,
-    settle: Callable[[Row], bool] = lambda _: False,
-    on_progress: Callable[[int], None] | None = None,
+    lines: Line | None = None,
+    aside: Idle = lambda _: None,
+    settle: Callable[[Row], bool] | None = None,
+    settles: Callable[[], bool] = lambda: True,
+    on_progress: OnProgress | None = None,
     objects: Objects | None = None,
+    helpers: int | None = None,
 ) -> Plan:
     """Return the plan of the manifest at `path`.
+
+    A long table is checked by several processes where nobody needs the rows themselves: there is no `sink`, and no row
+    can be settled. Nothing that is returned, written or told depends on it.
 
     Args:
         path: the manifest: a file, a folder, or `s3://bucket/prefix/` as a path.
@@ -81,105 +97,172 @@ def make_plan(
         catalogue: the models, their limits and prices.
         errors_csv: where to write the problems; written only if there are any.
         sink: gets each accepted row that is not settled, in order.
+        lines: gets of each accepted row that is not settled, in order, the limit group, the row's line, and whether a
+            picture is local.
         aside: gets each row that is none: blank, without a picture, or with something wrong; in order as well.
         settle: gets each accepted row first; True if it is unchanged and taken care of.
-        on_progress: told the number of rows read so far, now and then.
+        settles: whether `settle` can say yes at all; asked once, and only where a manifest is long.
+        on_progress: told the number of rows read so far, and what part of the manifest that is (from 0 to 1; None where
+            nobody can tell), now and then.
         objects: lists what lies under (bucket, prefix); needed where the manifest is a prefix.
+        helpers: how many processes help with a long table; None for one a core beside this one.
 
     Raises:
         ManifestError: the manifest as a whole cannot be used; nothing was written then.
     """
     try:
-        return _make_plan(path, options, catalogue, errors_csv, sink, aside, settle, on_progress, objects)
+        manifest = open_manifest(path, options, objects)
+        mapped = None
+        if options.source is not None:
+            profile = read_profile(options.source, catalogue)
+            options = replace(options, date_ids=options.date_ids or profile.date_ids)
+            manifest = mapped = Mapped(manifest, replace(profile, date_ids=options.date_ids))
+        terms = Terms(
+            columns=manifest.table.columns,
+            options=options,
+            catalogue=catalogue,
+            folder=manifest.folder,
+            name=batch_name(path, options.name),
+            decimal_comma=manifest.decimal_comma,
+            made=tuple(mapped.made) if mapped is not None else (),
+            rules=frozenset(mapped.rules) if mapped is not None else frozenset(),
+        )
+        with ErrorsFile(errors_csv) as errors:
+            making = _Making(manifest, terms, errors, sink, lines, aside, settle, on_progress)
+            making.take_all(settles, helpers_here() if helpers is None else helpers)
+        return making.plan(path, mapped, errors_csv)
     except ManifestError as error:
         error.file = error.file or s3_place(path) or path.name
         raise
 
 
-def _make_plan(
-    path: Path,
-    options: PlanOptions,
-    catalogue: Catalogue,
-    errors_csv: Path,
-    sink: Callable[[Row], object] | None,
-    aside: Callable[[IdleRow], object],
-    settle: Callable[[Row], bool],
-    on_progress: Callable[[int], None] | None,
-    objects: Objects | None,
-) -> Plan:
-    manifest = open_manifest(path, options, objects)
-    mapped = None
-    if options.source is not None:
-        profile = read_profile(options.source, catalogue)
-        options = replace(options, date_ids=options.date_ids or profile.date_ids)
-        manifest = mapped = Mapped(manifest, replace(profile, date_ids=options.date_ids))
-    name = batch_name(path, options.name)
-    terms = Terms(
-        columns=manifest.table.columns,
-        options=options,
-        catalogue=catalogue,
-        folder=manifest.folder,
-        name=name,
-        decimal_comma=manifest.decimal_comma,
-        made=tuple(mapped.made) if mapped is not None else (),
-        rules=frozenset(mapped.rules) if mapped is not None else frozenset(),
-    )
-    checker = RowChecker(terms)
-    tally = Tally(catalogue)
-    first: list[RowProblem] = []
-    accepted = invalid = count = unchanged = unmatched = 0
-    local = False
-    with ErrorsFile(errors_csv) as errors:
-        for raw in manifest.rows():
-            if isinstance(raw, IdleRow):
-                aside(raw)
-                continue
-            found = [raw.problem] if isinstance(raw, BrokenRow) else checker.check(raw)
-            if isinstance(found, Row):
-                accepted += 1
-                if settle(found):
-                    unchanged += 1
-                else:
-                    local = local or bool(found.sizes)
-                    tally.add(found)
-                    if sink is not None:
-                        sink(found)
+class _Making:
+    """A plan that is being made: what has been counted so far."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        terms: Terms,
+        errors: ErrorsFile,
+        sink: Callable[[Row], object] | None,
+        lines: Line | None,
+        aside: Idle,
+        settle: Callable[[Row], bool] | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._manifest = manifest
+        self._terms = terms
+        self._errors = errors
+        self._sink = sink
+        self._lines = lines
+        self._aside = aside
+        self._settle = settle
+        self._on_progress = on_progress
+        self._checker = RowChecker(terms)
+        self._tally = Tally(terms.catalogue)
+        self._first: list[RowProblem] = []
+        self._accepted = self._unchanged = self._invalid = self._problems = self._unmatched = 0
+        self._local = False
+
+    def take_all(self, settles: Callable[[], bool], helpers: int) -> None:
+        """Take every row of the manifest."""
+        rows = self._manifest.rows()
+        for raw in islice(rows, ALONE_ROWS):
+            self._take(raw)
+        first = next(rows, None)
+        rest = rows if first is None else chain((first,), rows)
+        alone = first is None or self._sink is not None or not self._terms.columns or helpers < 1
+        if alone or (self._settle is not None and settles()):
+            for raw in rest:
+                self._take(raw)
+        else:
+            self._take_with_helpers(rest, helpers)
+        self._checker.judge.finish()
+        for problem in self._manifest.unmatched():
+            self._unmatched += 1
+            self._errors.write(problem)
+            self._first.extend([problem] if len(self._first) < SHOWN_PROBLEMS else [])
+
+    def _take(self, raw: AnyRow) -> None:
+        if isinstance(raw, IdleRow):
+            self._aside(raw)
+            return
+        found = [raw.problem] if isinstance(raw, BrokenRow) else self._checker.check(raw)
+        if isinstance(found, Row):
+            self._accepted += 1
+            if self._settle is not None and self._settle(found):
+                self._unchanged += 1
             else:
-                invalid += 1
-                count += len(found)
-                first.extend(found[: SHOWN_PROBLEMS - len(first)])
-                for problem in found:
-                    errors.write(problem)
-                if raw.cells is not None:
-                    record = raw.record or raw.number
-                    aside(IdleRow(record=record, cells=raw.cells, number=raw.number, reason=found[0].code))
-            if on_progress is not None and raw.number % _PROGRESS_ROWS == 0:
-                on_progress(raw.number)
-        checker.judge.finish()
-        for problem in manifest.unmatched():
-            unmatched += 1
-            errors.write(problem)
-            first.extend([problem] if len(first) < SHOWN_PROBLEMS else [])
-    estimate = tally.estimate(options.allowance)
-    table, used = manifest.table, checker.judge.used
-    data_columns = tuple(sorted(options.data_columns))
-    if mapped is not None:
-        used |= mapped.used
-        data_columns = speaking(table.columns, catalogue)  # `failed.csv` is read without the profile
-    return Plan(
-        manifest=s3_place(path) or str(path),
-        name=name,
-        table=replace(table, data_columns=data_columns),
-        understood=manifest.understood(len(used)),
-        rows=accepted,
-        unchanged=unchanged,
-        groups=tally.groups,
-        invalid=invalid,
-        problems=tuple(first),
-        problem_count=count + unmatched,
-        unmatched=unmatched,
-        errors_csv=errors_csv if count + unmatched else None,
-        estimate=estimate,
-        local=local,
-        ceiling=options.ceiling if options.ceiling is not None else estimate.at_most,
-    )
+                self._local = self._local or bool(found.sizes)
+                self._tally.add(found)
+                if self._sink is not None:
+                    self._sink(found)
+                if self._lines is not None:
+                    self._lines(found.limit_group, found.as_line(), found.local)
+        else:
+            self._refuse(raw, found)
+        self._tell(raw.number)
+
+    def _take_with_helpers(self, rows: Iterator[AnyRow], helpers: int) -> None:
+        judge, apart, count, lines = self._checker.judge, self._checker.apart, self._tally.count, self._lines
+        many = judged_by_many(rows, judge, self._terms, lines=lines is not None, helpers=helpers, env=python_env())
+        with many as judged:
+            for raw, verdict in judged:
+                if verdict is None or not isinstance(raw, RawRow):
+                    self._take(raw)
+                    continue
+                id_, key, place, pictures, kind, line, before, after = verdict
+                clashes = apart.clashes(raw.line, id_, key, place, pictures)
+                if kind is not None and clashes is None:
+                    self._accepted += 1
+                    limit_group, model, references, megapixels, expected, at_most, local = kind
+                    self._local = self._local or local
+                    count(model, references, megapixels, expected, at_most)
+                    if lines is not None:
+                        lines(limit_group, line, local)
+                else:
+                    own = problems(before), problems(after)
+                    self._refuse(raw, everything(*own, clashes, raw.line, judge.column_of(raw)))
+                self._tell(raw.number)
+
+    def _refuse(self, raw: RawRow | BrokenRow, found: list[RowProblem]) -> None:
+        self._invalid += 1
+        self._problems += len(found)
+        self._first.extend(found[: SHOWN_PROBLEMS - len(self._first)])
+        for problem in found:
+            self._errors.write(problem)
+        if raw.cells is not None:
+            record = raw.record or raw.number
+            self._aside(IdleRow(record=record, cells=raw.cells, number=raw.number, reason=found[0].code))
+
+    def _tell(self, number: int) -> None:
+        if number % _PROGRESS_ROWS == 0 and self._on_progress is not None:
+            self._on_progress(number, self._manifest.read_so_far)
+
+    def plan(self, path: Path, mapped: Mapped | None, errors_csv: Path) -> Plan:
+        """Return what was made."""
+        options = self._terms.options
+        estimate = self._tally.estimate(options.allowance)
+        table, used = self._manifest.table, self._checker.judge.used
+        data_columns = tuple(sorted(options.data_columns))
+        if mapped is not None:
+            used |= mapped.used
+            data_columns = speaking(table.columns, self._terms.catalogue)  # `failed.csv` is read without the profile
+        count = self._problems + self._unmatched
+        return Plan(
+            manifest=s3_place(path) or str(path),
+            name=self._terms.name,
+            table=replace(table, data_columns=data_columns),
+            understood=self._manifest.understood(len(used)),
+            rows=self._accepted,
+            unchanged=self._unchanged,
+            groups=self._tally.groups,
+            invalid=self._invalid,
+            problems=tuple(self._first),
+            problem_count=count,
+            unmatched=self._unmatched,
+            errors_csv=errors_csv if count else None,
+            estimate=estimate,
+            local=self._local,
+            ceiling=options.ceiling if options.ceiling is not None else estimate.at_most,
+        )

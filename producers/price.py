@@ -154,13 +154,16 @@ class Tally:
 
     def add(self, row: Row) -> None:
         """Count one accepted row."""
-        model = row.request.model
-        for sums in (self._models[model], self._kinds[model, row.megapixels, len(row.request.inputs) - 1]):
+        self.count(row.request.model, len(row.request.inputs) - 1, row.megapixels, row.expected, row.at_most)
+
+    def count(self, model: str, references: int, megapixels: int, expected: int, at_most: int) -> None:
+        """Count one accepted row, of which only this is known."""
+        for sums in (self._models[model], self._kinds[model, megapixels, references]):
             sums[0] += 1
-            sums[1] += row.expected
-            sums[2] += row.at_most
-        if row.at_most > self._dearest:
-            self._dearest = row.at_most
+            sums[1] += expected
+            sums[2] += at_most
+        if at_most > self._dearest:
+            self._dearest = at_most
 
     def estimate(self, allowance: int | None = None) -> Estimate:
         """Return the estimate; `allowance` overrides what doubts may cost (micro-dollars, 0: never)."""

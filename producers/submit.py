@@ -100,12 +100,17 @@ class PlanWriter:
 
     def write(self, row: Row) -> None:
         """Take one row; rows of a limit group keep their order."""
-        self.groups[row.limit_group] += 1
-        self._waiting.setdefault(row.limit_group, []).append(row.as_line())
-        if row.local:
+        self.write_line(row.limit_group, row.as_line(), row.local)
+
+    def write_line(self, limit_group: str, line: str, local: bool) -> None:
+        """Take one row, of which only this is known: its limit group, its line, and whether a picture is local."""
+        self.groups[limit_group] += 1
+        waiting = self._waiting.setdefault(limit_group, [])
+        waiting.append(line)
+        if local:
             self.local = True
             self.chunk_rows = self.chunk_rows or STAGED_ROWS_PER_CHUNK
-        if len(self._waiting[row.limit_group]) >= (self.chunk_rows or ROWS_PER_CHUNK):
+        if len(waiting) >= (self.chunk_rows or ROWS_PER_CHUNK):
             self._write_full()
 
     def write_last(self, row: Row) -> None:

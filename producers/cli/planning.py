@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -17,14 +18,14 @@ from jobs.errors import StorageError
 from jobs.models import Catalogue
 from jobs.outcome import usd
 from jobs.report.wording import counted, dollars, duration, shown
-from jobs.row import IdleRow, Row
+from jobs.row import Row
 from producers.cli import options as o
 from producers.cli.asked import Asked, taking_asked
 from producers.cli.house import SIMULATED_ORIGIN, House, looking_house, settings_of
 from producers.cli.voice import OK, USAGE, Stop, Voice
 from producers.known import KnownRows, known_rows
 from producers.manifest.listing import Objects, s3_place
-from producers.plan import Plan, make_plan
+from producers.plan import Idle, Line, OnProgress, Plan, make_plan
 from producers.price import Estimate
 from producers.stack.local import running_record
 from producers.stack.storage import BUCKET
@@ -32,7 +33,8 @@ from producers.stack.wanted import what_is_wanted
 
 _ITEMS_SHOWN = 12
 
-Progress = Callable[[int], None]
+_FIRST_WORD_S = 2.0
+"""How long rows are checked before a speed and an end are told."""
 
 
 @taking_asked
@@ -41,7 +43,8 @@ def plan(asked: Asked, json: o.Json = False, quiet: o.Quiet = False) -> int:
     voice = Voice(json=json, quiet=quiet)
     settings = settings_of(voice)
     with _local_store(asked, settings, voice) as house, _done_before(asked, settings, voice, house) as done:
-        made = planned(asked, house.settings if house else settings, catalogue_of(settings), voice, settle=done)
+        store, settle, settles = house.settings if house else settings, done.is_done, done.is_possible
+        made = planned(asked, store, catalogue_of(settings), voice, settle=settle, settles=settles)
     if made.invalid and not asked.skip_invalid:
         raise refused(made, document(made))
     if not voice.json:
@@ -56,9 +59,10 @@ def planned(
     catalogue: Catalogue,
     voice: Voice,
     *,
-    sink: Callable[[Row], None] | None = None,
-    aside: Callable[[IdleRow], None] = lambda _: None,
-    settle: Callable[[Row], bool] = lambda _: False,
+    lines: Line | None = None,
+    aside: Idle = lambda _: None,
+    settle: Callable[[Row], bool] | None = None,
+    settles: Callable[[], bool] = lambda: True,
 ) -> Plan:
     """Make the plan; bad rows are shown, and `errors.csv` is written beside the batch's results.
 
@@ -79,9 +83,10 @@ def planned(
             asked.plan_options(settings),
             catalogue,
             errors_csv=errors_csv,
-            sink=sink,
+            lines=lines,
             aside=aside,
             settle=settle,
+            settles=settles,
             on_progress=on_progress,
             objects=_listing(settings),
         )
@@ -221,9 +226,7 @@ def _local_store(asked: Asked, settings: Settings, voice: Voice) -> Iterator[Hou
 
 
 @contextmanager
-def _done_before(
-    asked: Asked, settings: Settings, voice: Voice, house: House | None
-) -> Iterator[Callable[[Row], bool]]:
+def _done_before(asked: Asked, settings: Settings, voice: Voice, house: House | None) -> Iterator[_DoneBefore]:
     """Yield what says whether a row is unchanged; no row is, where the records cannot be looked into.
 
     A store of the local stack is joined where it runs; to look, none is started.
@@ -252,21 +255,31 @@ def _done_before(
         else:
             if settings.data_dir.is_dir():
                 voice.note("The local store does not run, so rows that are done already are in the price.")
-            yield lambda _: False
+            yield _DoneBefore(None, voice)
             return
-        known = stack.enter_context(opened)
-        away = False
+        yield _DoneBefore(stack.enter_context(opened), voice)
 
-        def done(row: Row) -> bool:
-            nonlocal away
-            try:
-                return not away and known.settled(row) is not None
-            except StorageError as error:
-                away = True
-                voice.note(f"Rows that are done already are in the price, because they cannot be told: {error}")
-                return False
 
-        yield done
+class _DoneBefore:
+    """Which rows are unchanged, as far as the store can be asked."""
+
+    def __init__(self, known: KnownRows | None, voice: Voice) -> None:
+        self._known = known
+        self._voice = voice
+
+    def is_done(self, row: Row) -> bool:
+        return self._asked(lambda known: known.settled(row) is not None)
+
+    def is_possible(self) -> bool:
+        return self._asked(lambda known: not known.nothing)
+
+    def _asked(self, ask: Callable[[KnownRows], bool]) -> bool:
+        try:
+            return self._known is not None and ask(self._known)
+        except StorageError as error:
+            self._known = None
+            self._voice.note(f"Rows that are done already are in the price, because they cannot be told: {error}")
+            return False
 
 
 def _ceiling(made: Plan) -> str:
@@ -292,11 +305,25 @@ def _listing(settings: Settings) -> Objects | None:
 
 
 @contextmanager
-def _progress(voice: Voice) -> Iterator[Progress | None]:
+def _progress(voice: Voice) -> Iterator[OnProgress | None]:
     """Show how many rows have been checked, where somebody looks on."""
     console = voice.err
     if voice.quiet or not console.is_terminal:
         yield None
         return
     with console.status("checking rows") as status:
-        yield lambda rows: status.update(f"checked {rows:,} rows")
+        began = time.monotonic()
+
+        def tell(rows: int, share: float | None) -> None:
+            status.update(_checked(rows, share, time.monotonic() - began))
+
+        yield tell
+
+
+def _checked(rows: int, share: float | None, seconds: float) -> str:
+    """Return how far checking is, after so many seconds; with its speed and its end, once they can be told."""
+    text = f"checked {counted(rows, 'row')}"
+    if seconds < _FIRST_WORD_S:
+        return text
+    left = f", about {duration(seconds / share - seconds)} left" if share else ""
+    return f"{text}, {rows / seconds:,.0f} a second{left}"

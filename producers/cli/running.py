@@ -102,9 +102,10 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
             house.settings,
             house.catalogue,
             voice,
-            sink=writer.write,
+            lines=writer.write_line,
             aside=writer.set_aside,
             settle=settling(known, writer, at),
+            settles=lambda: not known.nothing,
         )
         if made.invalid and not asked.skip_invalid:
             raise refused(made, plan_document(made))

@@ -5,12 +5,12 @@ A row's problems are collected, not raised, so that one run of `plan` shows them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jobs.row import Row
 from producers.manifest.apart import Apart
-from producers.manifest.judging import Judge, Judged, Terms
+from producers.manifest.judging import Judge, Terms
 from producers.manifest.problems import RowProblem
 from producers.manifest.rows import RawRow
 
@@ -39,13 +39,26 @@ class RowChecker:
         clashes = self.apart.clashes(judged.line, judged.id, judged.key, judged.place, judged.pictures)
         if judged.row is not None and clashes is None:
             return judged.row
-        return everything(judged, clashes)
+        return everything(judged.before, judged.after, clashes, raw.line, self.judge.column_of(raw))
 
 
-def everything(judged: Judged, clashes: tuple[Sequence[RowProblem], Sequence[RowProblem]] | None) -> list[RowProblem]:
-    """Return all that is wrong with a row, by itself and beside those before it, in the order of what is looked at."""
+Clashes = tuple[Sequence[RowProblem], Sequence[RowProblem]]
+
+
+def everything(
+    before: Iterable[RowProblem], after: Iterable[RowProblem], clashes: Clashes | None, line: int, column: str
+) -> list[RowProblem]:
+    """Return all that is wrong with a row, by itself and beside those before it, in the order of what is looked at.
+
+    Args:
+        before: what is wrong with it up to its id (`Judged`).
+        after: what is wrong with it after its id.
+        clashes: what is wrong with its id and its key (`Apart.clashes`).
+        line: where it stands.
+        column: where its user has the picture, if that is no column `image`.
+    """
     of_id, of_key = clashes or ((), ())
-    found = [*judged.before, *of_id, *judged.after, *of_key]
-    if judged.column:  # a picture is looked for where its user has it
-        found = [replace(one, column=judged.column) if one.column == "image" else one for one in found]
-    return [replace(one, line=judged.line) for one in found]
+    found = [*before, *of_id, *after, *of_key]
+    if column:
+        found = [replace(one, column=column) if one.column == "image" else one for one in found]
+    return [replace(one, line=line) for one in found]

@@ -54,8 +54,6 @@ class Judged(NamedTuple):
     pictures: tuple[tuple[str, str], ...]
     before: tuple[RowProblem, ...] = ()
     after: tuple[RowProblem, ...] = ()
-    column: str = ""
-    """Where the picture stands in the user's own row, if a source profile found it there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +127,8 @@ class Judge:
         """
         before: list[RowProblem] = []
         cells = self._cells(raw, before)
-        column = raw.mapped[self._made.index("column")] if raw.mapped else ""
         if cells is None:
-            return Judged(raw.line, None, "", "", "", (), tuple(before), (), column)
+            return Judged(raw.line, None, "", "", "", (), tuple(before))
         inputs = find_pictures(cells, self._meaning, self._given, self._inputs, before)
         asked = self._find_asked(cells, inputs, before)
         prompt = self._find_prompt(cells, before)
@@ -142,7 +139,7 @@ class Judge:
         place = same_place(key, asked.extension) if key and asked is not None else ""
         pictures = self._own_pictures(inputs) if place and self._own else ()
         if before or after or asked is None:
-            return Judged(raw.line, None, id_, key, place, pictures, tuple(before), tuple(after), column)
+            return Judged(raw.line, None, id_, key, place, pictures, tuple(before), tuple(after))
         price = self._price(asked.model.name, asked.size, tuple([one.size for one in inputs]))
         uris = tuple([one.uri for one in inputs])
         row = Row(
@@ -166,7 +163,11 @@ class Judge:
             self._picture(raw) if raw.mapped else None,
             price.megapixels,
         )
-        return Judged(raw.line, row, id_, key, place, pictures, (), (), column)
+        return Judged(raw.line, row, id_, key, place, pictures)
+
+    def column_of(self, raw: RawRow) -> str:
+        """Return where the picture stands in the user's own row, if a source profile found it there."""
+        return raw.mapped[self._made.index("column")] if raw.mapped else ""
 
     def finish(self) -> None:
         """Check, after the last row of JSON lines, that every name that was used was a key of some row.

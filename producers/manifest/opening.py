@@ -75,6 +75,9 @@ class _Capped(io.RawIOBase):
         self._unzipped = gzip.GzipFile(fileobj=packed, mode="rb")
         self._out = 0
 
+    def fileno(self) -> int:
+        return self._packed.fileno()
+
     def readable(self) -> bool:
         return True
 
@@ -110,6 +113,9 @@ class _Recoded(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder("utf-16")("strict")
         self._lines = 0
         self._ready = b""
+
+    def fileno(self) -> int:
+        return self._source.fileno()
 
     def readable(self) -> bool:
         return True

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs.batch import Table
 from producers.manifest.arrays import elements
@@ -30,6 +32,7 @@ class TextManifest(Manifest):
         self.dialect = dialect
         self.decimal_comma = dialect.decimal_comma
         self._keys: dict[str, None] = {}
+        self._file: io.BufferedReader[Any] | None = None
         self._header = self._read_header() if dialect.form == "csv" else ()
 
     @property
@@ -46,6 +49,13 @@ class TextManifest(Manifest):
             newline=dialect.newline,
             sep=dialect.sep,
         )
+
+    @property
+    def read_so_far(self) -> float | None:
+        """What part of the file was read, zipped as it may be."""
+        if self._file is None or self._file.closed:
+            return None
+        return min(os.lseek(self._file.fileno(), 0, os.SEEK_CUR) / max(self.dialect.stamp[0], 1), 1.0)
 
     def _form(self) -> Sequence[str]:
         name = _NAMES[self.dialect.encoding]
@@ -69,9 +79,9 @@ class TextManifest(Manifest):
                 return self._json_rows(_lines)
 
     def _text(self) -> io.TextIOWrapper:
-        file = open_bytes(self.path).file
+        self._file = open_bytes(self.path).file
         # Lines end at LF only, as editors count them; a lone CR stays inside its cell.
-        return io.TextIOWrapper(file, encoding=self.dialect.codec, newline="\n")
+        return io.TextIOWrapper(self._file, encoding=self.dialect.codec, newline="\n")
 
     def _records(self, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str], int]]:
         """Yield (line, cells, characters) of each record of a CSV, the header included."""

@@ -90,6 +90,11 @@ class Manifest(ABC):
         return self.path.absolute().parent
 
     @property
+    def read_so_far(self) -> float | None:
+        """What part of it was read (from 0 to 1); None where nobody can tell."""
+        return None
+
+    @property
     @abstractmethod
     def table(self) -> Table:
         """How results are to be written. Complete at once for tables; for JSON when all rows were read."""

@@ -131,17 +131,17 @@ def test_a_broken_json_line_is_one_bad_row(tmp_path: Path) -> None:
 def test_progress_is_told_now_and_then(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,image\n" + "".join(f"{n},s3://shop/a.jpg\n" for n in range(2_500)))
-    told: list[int] = []
+    told: list[tuple[int, float | None]] = []
 
     make_plan(
         path,
         PlanOptions(prompt="x", buckets=frozenset({"shop"})),
         CATALOGUE,
         errors_csv=tmp_path / "e.csv",
-        on_progress=told.append,
+        on_progress=lambda rows, share: told.append((rows, share)),
     )
 
-    assert told == [1_000, 2_000]
+    assert told == [(1_000, 1.0), (2_000, 1.0)]  # the file is one block, and was read at once
 
 
 def test_memory_does_not_grow_with_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
