@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.big import memory, urgent
 from bench.contest import Record, run
 from bench.inputs import upload_pictures
 from bench.machine import described
@@ -55,9 +56,8 @@ def _measured(scenario: Scenario, place: Path, *, repeat: int, only: list[str] |
             for name in entrants:
                 folder = place / f"{name}-{turn}"
                 folder.mkdir()
-                record = run(name, scenario, servers, pictures, folder, seed=SEED + turn)
-                records.append(record)
-                print(_line(scenario, turn, record), flush=True)
+                records.append(_run(name, scenario, servers, pictures, folder, SEED + turn))
+                print(f"{scenario.name} {turn + 1} {_line(records[-1])}", flush=True)
         versions = _versions(servers)
     return Measured(
         scenario=scenario,
@@ -72,19 +72,20 @@ def _versions(servers: Servers) -> dict[str, Any]:
     return {"redis_server": servers.redis.info("server")["redis_version"]}
 
 
-def _line(scenario: Scenario, turn: int, record: Record) -> str:
-    shown = {
-        "use": record["slot_use"] and round(record["slot_use"], 4),
-        "s": round(record["seconds"], 1),
-        "edits/s": record["edits_a_second"] and round(record["edits_a_second"], 2),
-        "polls": round(record["polls"] / record["edits"], 2),
-        "429": record["refused_429"],
-        "cpu_ms": round(1000 * record["cpu_s"] / record["edits"], 1),
-        "redis": round(record["redis_commands"] / record["edits"], 1),
-        "rss_mb": round(record["rss_mb"]),
-        "others": round(record["others_cores"], 2),
-    }
-    return f"{scenario.name} {turn + 1} {record['entrant']}: {json.dumps(shown)}"
+def _run(name: str, scenario: Scenario, servers: Servers, pictures: list[str], folder: Path, seed: int) -> Record:
+    match scenario.kind:
+        case "memory":
+            return memory(scenario, servers, pictures, folder, seed=seed)
+        case "urgent":
+            return urgent(scenario, servers, pictures, folder, seed=seed)
+        case _:
+            return run(name, scenario, servers, pictures, folder, seed=seed)
+
+
+def _line(record: Record) -> str:
+    """Return what a run said, without its long parts."""
+    short = {name: value for name, value in record.items() if not isinstance(value, dict) and name != "curve"}
+    return json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in short.items()})
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ def run(name: str, scenario: Scenario, servers: Servers, pictures: list[str], fo
         for program in lasting:
             stack.callback(program.end, 30.0)
         meter = Meter(servers, api, lasting)
+        told = stack.enter_context(listened(servers)) if scenario.monitored else None
         watched = taking_part.work()
         stack.callback(watched.end)
         meter.watch(watched)
@@ -57,7 +60,8 @@ def run(name: str, scenario: Scenario, servers: Servers, pictures: list[str], fo
         stored = taking_part.stored()
     if len(stored) != scenario.edits:
         raise RunFailed(f"{name} stored {len(stored)} of {scenario.edits} rows: {watched.said[-2000:]}")
-    return {"entrant": name, "edits": scenario.edits, **taken, **_said_by_the_api(ledger, scenario, stored)}
+    said = _said_by_the_api(ledger, scenario, stored)
+    return {"entrant": name, "edits": scenario.edits, **taken, **said, **({} if told is None else told())}
 
 
 def _leave_the_first_core(pids: Sequence[int]) -> None:
@@ -148,3 +152,31 @@ def _said_by_the_api(ledger: Record, scenario: Scenario, stored: Mapping[str, fl
         "stored_p99_s": percentile(filed, 0.99),
         "curve": curve(entries, POINTS),
     }
+
+
+@contextmanager
+def listened(servers: Servers) -> Iterator[Callable[[], Record]]:
+    """Listen to what Redis is told meanwhile; the value that is given returns what clients sent, scripts apart."""
+    sent: Counter[str] = Counter()
+    over = threading.Event()
+
+    def listen() -> None:
+        with servers.redis.monitor() as monitor:  # type: ignore[no-untyped-call]  # so it is in redis-py
+            for told in monitor.listen():
+                if over.is_set():
+                    return
+                if told["client_type"] != "lua":
+                    sent[told["command"].partition(" ")[0].lower()] += 1
+
+    thread = threading.Thread(target=listen, name="monitor", daemon=True)
+    thread.start()
+
+    def found() -> Record:
+        return {"sent_commands": sum(sent.values()), "sent": dict(sent.most_common(25))}
+
+    try:
+        yield found
+    finally:
+        over.set()
+        servers.redis.ping()  # something to hear
+        thread.join(10)

@@ -71,7 +71,8 @@ class Retouch:
         self._workers = workers
 
     @property
-    def _env(self) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
+        """The settings of this run."""
         stage = self._stage
         limit = {} if stage.scenario.slots == 24 else {"RETOUCH_API__ACTIVE_LIMIT": str(stage.scenario.slots)}
         own = {"RETOUCH_S3__PREFIX": f"{stage.name}/retouch/"}
@@ -79,7 +80,7 @@ class Retouch:
 
     def prepare(self) -> Sequence[Program]:
         names = [f"worker-{number}" for number in range(self._workers)]
-        workers = [_start(self._stage, name, (*PYTHON, "workers"), self._env) for name in names]
+        workers = [_start(self._stage, name, (*PYTHON, "workers"), self.env) for name in names]
         for worker in workers:
             worker.wait_until(partial(self._works, worker), START_S)
         return workers
@@ -91,7 +92,7 @@ class Retouch:
     def work(self) -> Program:
         given = ["run", str(self._stage.manifest), "--name", self._stage.name, "--yes", "--json"]
         # The user's own terminal is no part of the one core that workers are given.
-        return Program("run", [*PYTHON, "producers.cli", *given], self._env, self._stage.folder)
+        return Program("run", [*PYTHON, "producers.cli", *given], self.env, self._stage.folder)
 
     def stored(self) -> Mapping[str, float]:
         bucket, found = self._stage.servers.bucket, {}

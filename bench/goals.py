@@ -42,6 +42,17 @@ def goals(book: Book) -> list[Goal]:
         _flat(book, "Redis commands an edit with 1, 2, 4 workers", "redis_commands", plain),
         _one(book, "slots", "worker's memory, 24 in flight (MB)", "< 150", "rss_mb", lambda m: m < 150, plain),
         _one(book, "core", "worker's memory, 500 in flight (MB)", "< 400", "rss_mb", lambda m: m < 400, plain),
+        _one(book, "memory", "Redis, the most (MB)", "< 64", "redis_most_mb", lambda mb: mb < 64, plain),
+        _one(book, "memory", "its growth an edit (KB)", "none", "redis_slope_kb", lambda kb: kb < 0.1, plain),
+        _one(
+            book,
+            "urgent",
+            "ten rows beside a big batch: first slot after (s)",
+            "< 7",
+            "first_slot_s",
+            lambda s: s < 7,
+            plain,
+        ),
         _one(book, "mixed", "slot use sorted by model", "≥ 95 %", "slot_use", lambda s: s >= 0.95, percent),
     ]
 

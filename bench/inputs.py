@@ -27,19 +27,24 @@ def upload_pictures(bucket: S3Bucket, scenario: Scenario) -> list[str]:
     return uris
 
 
-def write_manifest(path: Path, scenario: Scenario, pictures: list[str]) -> None:
-    """Write the manifest of a scenario."""
+def prompt(number: int) -> str:
+    """Return the prompt of a row; no other row has it."""
+    return f"put it on white, view {number}"
+
+
+def write_manifest(path: Path, scenario: Scenario, pictures: list[str], first: int = 0) -> None:
+    """Write the manifest of a scenario, its rows numbered from `first` on."""
     fields = ["id", "image", "prompt", "model", *(["output_format"] if scenario.output_format else [])]
     first_max = round(scenario.edits * (1 - scenario.kontext_max_share))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
-        for number in range(scenario.edits):
+        for number in range(first, first + scenario.edits):
             row = {
                 "id": f"row-{number:06d}",
                 "image": pictures[number % len(pictures)],
-                "prompt": f"put it on white, view {number}",
-                "model": MODEL if number < first_max else KONTEXT_MAX,
+                "prompt": prompt(number),
+                "model": MODEL if number - first < first_max else KONTEXT_MAX,
             }
             writer.writerow(row | ({"output_format": scenario.output_format} if scenario.output_format else {}))
 

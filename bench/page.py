@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.goals import Book, goals, millis, percent, plain, said
+from bench.goals import NEVER, Book, goals, millis, percent, plain, said
 from bench.plots import bars, lines
 from bench.results import Measured, read
 from bench.scenarios import SCENARIOS, SMALL
@@ -45,12 +45,17 @@ FIGURES: tuple[tuple[str, str, bool, Callable[[float], str]], ...] = (
     ("of it the workers (ms)", "cpu_lasting_s", True, millis),
     ("Redis CPU an edit (ms)", "redis_cpu_s", True, millis),
     ("Redis commands an edit", "redis_commands", True, plain),
+    ("of it sent by clients", "sent_commands", True, plain),
     ("seen, p50 (s)", "seen_p50_s", False, plain),
     ("seen, p99 (s)", "seen_p99_s", False, plain),
     ("stored, p50 (s)", "stored_p50_s", False, plain),
     ("stored, p99 (s)", "stored_p99_s", False, plain),
     ("memory of the largest process (MB)", "rss_mb", False, plain),
     ("processes", "processes", False, plain),
+    ("submit, to the open batch (s)", "planned_s", False, plain),
+    ("Redis memory, the most (MB)", "redis_most_mb", False, plain),
+    ("its growth an edit (KB)", "redis_slope_kb", False, plain),
+    ("first slot after (s)", "first_slot_s", False, plain),
     ("others (cores)", "others_cores", False, plain),
 )
 
@@ -80,8 +85,10 @@ def _scenario(measured: Measured) -> str:
     rows = []
     for label, figure, an_edit, form in FIGURES:
         cells = [said(measured.spread(name, figure, an_edit=an_edit), form) for name in names]
-        rows.append(f"| {label} | " + " | ".join(cells) + " |")
-    return f"{_about(measured)}\n\n{head}" + "\n".join(rows)
+        if set(cells) != {NEVER}:
+            rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    asked = {f"\n\nThe ten rows asked for: {run['asked']}." for run in measured.runs if "asked" in run}
+    return f"{_about(measured)}{''.join(sorted(asked))}\n\n{head}" + "\n".join(rows)
 
 
 def _about(measured: Measured) -> str:
@@ -111,6 +118,10 @@ def _pictures(book: Book) -> dict[str, tuple[str, str, str]]:
             values = _medians(book.get(name), figure, scale)
             if values:
                 drawn[f"{PICTURES}/{name}-{figure}.svg"] = (name, title, bars(title, title, values))
+    if (measured := book.get("memory")) is not None:
+        title = "Redis memory beside the edits made (MB)"
+        text = lines(title, "edits", "MB", {"used memory": measured.runs[0]["redis_mb"]})
+        drawn[f"{PICTURES}/memory.svg"] = ("memory", title, text)
     if rates := _rates(book):
         title = "Edits a second of one process on one core, 1 s tasks, 256 px results"
         drawn[f"{PICTURES}/rates.svg"] = ("core", title, lines(title, "slots", "edits a second", rates))

@@ -33,10 +33,9 @@ class Measured:
 
     def spread(self, entrant: str, figure: str, *, an_edit: bool = False) -> Spread | None:
         """Return a figure over an entrant's runs, divided by its edits if asked; None where a run has none."""
-        values = [(run[figure], run["edits"] if an_edit else 1) for run in self.of(entrant)]
-        if not values or any(value is None for value, _ in values):
-            return None
-        return spread([value / by for value, by in values])
+        runs = self.of(entrant)
+        values = [run[figure] / (run["edits"] if an_edit else 1) for run in runs if run.get(figure) is not None]
+        return spread(values) if values and len(values) == len(runs) else None
 
 
 def write(folder: Path, measured: Measured) -> Path:
@@ -53,6 +52,6 @@ def read(name: str, folder: Path = FOLDER) -> Measured | None:
         if path.exists():
             document = json.loads(path.read_text(encoding="utf-8"))
             scenario = document["scenario"]
-            lists = {key: tuple(scenario[key]) for key in ("entrants", "result")}
+            lists = {key: tuple(scenario[key]) for key in ("entrants", "result", "marks", "quick_marks")}
             return Measured(**(document | {"scenario": Scenario(**(scenario | lists))}))
     return None

@@ -41,12 +41,19 @@ class Scenario:
     """The share of the rows, the last ones, that are for Kontext [max], of which 6 may be in flight."""
     one_core: bool = False
     """Whether what is measured runs on one core alone, and everything else on the others."""
+    kind: str = "contest"
+    """`contest`: entrants in turn, to the end. `memory` and `urgent`: Retouch alone, cut off (`bench/big.py`)."""
+    marks: tuple[int, ...] = ()
+    """After how many edits memory is looked at."""
+    quick_marks: tuple[int, ...] = ()
+    monitored: bool = False
+    """Whether Redis tells every command as it comes (MONITOR), which costs it some time."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of Retouch that this needs beside the limit."""
 
     def quick(self) -> Scenario | None:
         """Return the quick form, or None where there is none."""
-        return None if self.quick_edits is None else replace(self, edits=self.quick_edits)
+        return None if self.quick_edits is None else replace(self, edits=self.quick_edits, marks=self.quick_marks)
 
     def simulator(self, seed: int) -> list[str]:
         """Return the options of the API for it."""
@@ -111,6 +118,40 @@ SCENARIOS = (
         edits=480,
         kontext_max_share=0.2,
         output_format="jpeg",
+    ),
+    Scenario(
+        name="traffic",
+        title="What clients ask of Redis: 24 slots, 3 s an edit",
+        entrants=(RETOUCH, BLOCKING, COUNTDOWN),
+        edits=480,
+        quick_edits=96,
+        latency_s=3.0,
+        monitored=True,
+    ),
+    Scenario(
+        name="memory",
+        title="Memory beside a batch of 1,000,000 planned rows, 20 ms an edit",
+        entrants=(RETOUCH,),
+        kind="memory",
+        edits=1_000_000,
+        quick_edits=50_000,
+        latency_s=0.02,
+        picture_kb=20,
+        pictures=50,
+        result=SMALL,
+        marks=(5_000, 20_000, 40_000),
+        quick_marks=(300, 600, 1_200),
+    ),
+    Scenario(
+        name="urgent",
+        title="Ten rows beside a batch of 1,000,000 that runs, 7 s an edit",
+        entrants=(RETOUCH,),
+        kind="urgent",
+        edits=1_000_000,
+        quick_edits=5_000,
+        picture_kb=20,
+        pictures=50,
+        result=SMALL,
     ),
     _FAST,
     *(

@@ -1,0 +1,108 @@
+"""Runs that are cut off: what Redis holds of a batch that is far from its end, and how soon a small one gets a slot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from bench.contest import Record, RunFailed
+from bench.entrants import Retouch, Stage
+from bench.inputs import prompt, write_manifest
+from bench.machine import peak_mb
+from bench.scenarios import RETOUCH, Scenario
+from running.programs import Command, Program, Said, Simulator, eventually
+from running.servers import Servers
+
+SUBMIT_S = 600.0
+LONGEST_S = 3600.0
+URGENT_ROWS = 10
+
+
+def memory(scenario: Scenario, servers: Servers, pictures: list[str], folder: Path, *, seed: int) -> Record:
+    """Return what Redis and a worker held after each of the scenario's marks.
+
+    Raises:
+        RunFailed: an edit was slower than an hour for all of them.
+    """
+    with _begun(scenario, servers, pictures, folder, seed) as (stage, worker, planned_s):
+        began, held = time.monotonic(), []
+        for mark in scenario.marks:
+            _until_tasks(stage.api, mark)
+            held.append((mark, round(servers.redis.info("memory")["used_memory"] / 1e6, 2)))
+        seconds = time.monotonic() - began
+        return {
+            "entrant": RETOUCH,
+            "edits": scenario.marks[-1],
+            "planned_s": planned_s,
+            "redis_mb": held,
+            "redis_most_mb": max(mb for _, mb in held),
+            "redis_slope_kb": 1000 * (held[-1][1] - held[0][1]) / (held[-1][0] - held[0][0]),
+            "edits_a_second": scenario.marks[-1] / seconds,
+            "rss_mb": peak_mb(worker.pid),
+        }
+
+
+def urgent(scenario: Scenario, servers: Servers, pictures: list[str], folder: Path, *, seed: int) -> Record:
+    """Return how long ten rows of a second batch waited for their first slot beside a big one that runs.
+
+    Raises:
+        RunFailed: they had none within an hour.
+    """
+    with _begun(scenario, servers, pictures, folder, seed) as (stage, _, _):
+        _until_tasks(stage.api, 2 * scenario.slots)
+        known = "--priority" in _command(stage, "submit", "--help").out
+        small = replace(stage, manifest=folder / "urgent.csv", name=f"{stage.name}-urgent")
+        write_manifest(small.manifest, replace(scenario, edits=URGENT_ROWS), pictures, first=scenario.edits)
+        asked = ("--priority", "urgent") if known else ()
+        _command(small, "submit", str(small.manifest), "--name", small.name, "--yes", "--json", *asked)
+        opened_at = time.time()
+        wanted = {sha256(prompt(scenario.edits + n).encode()).hexdigest() for n in range(URGENT_ROWS)}
+
+        def first() -> float | None:
+            entries = stage.api.ledger()["entries"]
+            return min((e["accepted_at"] for e in entries if e["prompt_sha256"] in wanted), default=None)
+
+        found = eventually(first, LONGEST_S, "a slot for the small batch")
+        return {
+            "entrant": RETOUCH,
+            "edits": URGENT_ROWS,
+            "asked": " ".join(asked) or "nothing: this version has no --priority",
+            "first_slot_s": (found or 0.0) - opened_at,
+        }
+
+
+@contextmanager
+def _begun(
+    scenario: Scenario, servers: Servers, pictures: list[str], folder: Path, seed: int
+) -> Iterator[tuple[Stage, Program, float]]:
+    """Open the scenario's batch with one worker, and cut everything off in the end."""
+    servers.redis.flushall()
+    api = Simulator("api", folder, scenario.simulator(seed))
+    try:
+        manifest = folder / "manifest.csv"
+        write_manifest(manifest, scenario, pictures)
+        stage = Stage(servers=servers, api=api, scenario=scenario, folder=folder, manifest=manifest, name=folder.name)
+        (worker,) = Retouch(stage, workers=1).prepare()
+        try:
+            began = time.monotonic()
+            _command(stage, "submit", str(manifest), "--name", stage.name, "--yes", "--json")
+            yield stage, worker, time.monotonic() - began
+        finally:
+            worker.kill()
+    finally:
+        api.end()
+
+
+def _command(stage: Stage, *arguments: str) -> Said:
+    said = Command(arguments, Retouch(stage, workers=1).env, stage.folder).ended(SUBMIT_S)
+    if said.code != 0:
+        raise RunFailed(f"retouch {arguments[0]} ended with {said.code}: {said.err[-2000:]}")
+    return said
+
+
+def _until_tasks(api: Simulator, count: int) -> None:
+    eventually(lambda: api.totals()["tasks"] >= count, LONGEST_S, f"{count} edits")
