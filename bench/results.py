@@ -51,7 +51,6 @@ def read(name: str, folder: Path = FOLDER) -> Measured | None:
     for path in (folder / f"{name}.json", folder / "quick" / f"{name}.json"):
         if path.exists():
             document = json.loads(path.read_text(encoding="utf-8"))
-            scenario = document["scenario"]
-            lists = {key: tuple(scenario[key]) for key in ("entrants", "result", "marks", "quick_marks")}
-            return Measured(**(document | {"scenario": Scenario(**(scenario | lists))}))
+            known = {key: tuple(v) if isinstance(v, list) else v for key, v in document["scenario"].items()}
+            return Measured(**(document | {"scenario": Scenario(**known)}))
     return None
