@@ -51,6 +51,8 @@ def read(name: str, folder: Path = FOLDER) -> Measured | None:
     for path in (folder / f"{name}.json", folder / "quick" / f"{name}.json"):
         if path.exists():
             document = json.loads(path.read_text(encoding="utf-8"))
-            known = {key: tuple(v) if isinstance(v, list) else v for key, v in document["scenario"].items()}
+            known: dict[str, Any] = {
+                key: tuple(v) if isinstance(v, list) else v for key, v in document["scenario"].items()
+            }
             return Measured(**(document | {"scenario": Scenario(**known)}))
     return None
