@@ -47,7 +47,8 @@ def memory(scenario: Scenario, servers: Servers, pictures: list[str], folder: Pa
 
 
 def urgent(scenario: Scenario, servers: Servers, pictures: list[str], folder: Path, *, seed: int) -> Record:
-    """Return how long ten rows of a second batch waited for their first slot beside a big one that runs.
+    """Return how long ten rows of a second batch waited for their first slot beside a big one that runs, from when
+    `submit` had said that they are open; 0 where the slot came before that.
 
     Raises:
         RunFailed: they had none within an hour.
@@ -55,10 +56,10 @@ def urgent(scenario: Scenario, servers: Servers, pictures: list[str], folder: Pa
     with _begun(scenario, servers, pictures, folder, seed) as (stage, _, _):
         _until_tasks(stage.api, 2 * scenario.slots)
         known = "--priority" in _command(stage, "submit", "--help").out
-        small = replace(stage, manifest=folder / "urgent.csv", name=f"{stage.name}-urgent")
-        write_manifest(small.manifest, replace(scenario, edits=URGENT_ROWS), pictures, first=scenario.edits)
+        small = folder / "urgent.csv"
+        write_manifest(small, replace(scenario, edits=URGENT_ROWS), pictures, first=scenario.edits)
         asked = ("--priority", "urgent") if known else ()
-        _command(small, "submit", str(small.manifest), "--name", small.name, "--yes", "--json", *asked)
+        _command(stage, "submit", str(small), "--name", f"{stage.name}-urgent", "--yes", "--json", *asked)
         opened_at = time.time()
         wanted = {sha256(prompt(scenario.edits + n).encode()).hexdigest() for n in range(URGENT_ROWS)}
 
@@ -71,7 +72,7 @@ def urgent(scenario: Scenario, servers: Servers, pictures: list[str], folder: Pa
             "entrant": RETOUCH,
             "edits": URGENT_ROWS,
             "asked": " ".join(asked) or "nothing: this version has no --priority",
-            "first_slot_s": (found or 0.0) - opened_at,
+            "first_slot_s": max((found or 0.0) - opened_at, 0.0),
         }
 
 

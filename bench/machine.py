@@ -75,6 +75,7 @@ def described() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "cpu": model,
+        "load": [round(load, 2) for load in os.getloadavg()],
         "memory_gb": round(memory / 2**20, 1),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from bench.figures import spread
+from bench.machine import tree
 
 _LOOK_S = 0.1
 _MB = 1_000_000
@@ -38,7 +39,7 @@ def run(argv: Sequence[str], env: Mapping[str, str], folder: Path, errors: Path)
 
     def look() -> None:
         while not ended.wait(_LOOK_S):
-            most[0] = max(most[0], sum(map(_resident, _tree(process.pid))))
+            most[0] = max(most[0], sum(map(_resident, tree([process.pid]))))
 
     watch = threading.Thread(target=look, daemon=True)
     watch.start()
@@ -59,37 +60,14 @@ def run(argv: Sequence[str], env: Mapping[str, str], folder: Path, errors: Path)
     )
 
 
-def spread(values: Iterable[float], digits: int = 2) -> dict[str, Any]:
+def told(values: Iterable[float], digits: int = 2) -> dict[str, float]:
     """Return the median of some measured values, the least, the most, and how many there are."""
-    found = sorted(values)
-    middle, least, most = (round(value, digits) for value in (statistics.median(found), found[0], found[-1]))
-    return {"median": middle, "min": least, "max": most, "n": len(found)}
+    return {name: round(value, digits) for name, value in spread([*values])._asdict().items()}
 
 
 def in_mb(size: int) -> float:
     """Return bytes in megabytes."""
     return round(size / _MB, 1)
-
-
-def machine() -> dict[str, Any]:
-    """Return what it was measured on."""
-    about = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in about if line.startswith("model name")), "")
-    return {"cpu": model, "cores": os.cpu_count(), "load": [round(load, 2) for load in os.getloadavg()]}
-
-
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    try:
-        children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
-    except OSError:
-        return
-    for child in children:
-        yield from _tree(child)
-
-
-def _children(task: Path) -> list[int]:
-    return [int(child) for child in (task / "children").read_text().split()]
 
 
 def _resident(pid: int) -> int:

@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.measure import Run, in_mb, machine, run, spread
+from bench.machine import described
+from bench.measure import Run, in_mb, run, told
 from running.programs import own_env
 from running.servers import servers_in
 
@@ -71,13 +72,13 @@ def measured(command: str, manifest: Path, rows: int, runs: int, env: Mapping[st
     return {
         "command": command,
         "rows": rows,
-        "rows_per_s": spread((rows / one.wall_s for one in found), 0),
-        "rows_per_cpu_s": spread((rows / one.cpu_s for one in found), 0),
-        "wall_s": spread(one.wall_s for one in found),
-        "cpu_s": spread(one.cpu_s for one in found),
-        "peak_rss_mb": spread((in_mb(one.rss) for one in found), 1),
-        "bare_csv_rows_per_s": spread((rows / wall for wall, _ in bare), 0),
-        "cpu_of_bare_csv": spread(one.cpu_s / cpu for one, (_, cpu) in zip(found, bare, strict=True)),
+        "rows_per_s": told((rows / one.wall_s for one in found), 0),
+        "rows_per_cpu_s": told((rows / one.cpu_s for one in found), 0),
+        "wall_s": told(one.wall_s for one in found),
+        "cpu_s": told(one.cpu_s for one in found),
+        "peak_rss_mb": told((in_mb(one.rss) for one in found), 1),
+        "bare_csv_rows_per_s": told((rows / wall for wall, _ in bare), 0),
+        "cpu_of_bare_csv": told(one.cpu_s / cpu for one, (_, cpu) in zip(found, bare, strict=True)),
     }
 
 
@@ -101,7 +102,7 @@ def main() -> None:
             found += [
                 {"kind": kind, **measured(command, manifest, asked.rows, asked.runs, env)} for command in commands
             ]
-    sys.stdout.write(json.dumps({"machine": machine(), "python": sys.version.split()[0], "plans": found}, indent=1))
+    sys.stdout.write(json.dumps({"machine": described(), "plans": found}, indent=1))
     sys.stdout.write("\n")
 
 
