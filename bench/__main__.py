@@ -30,7 +30,7 @@ def main() -> int:
     wanted = [s for s in SCENARIOS if not asked.only or s.name in asked.only]
     forms = [form for s in wanted if (form := s.quick() if asked.quick else s) is not None]
     repeat = asked.repeat or (1 if asked.quick else 3)
-    folder = QUICK if asked.quick else FOLDER
+    folder = asked.out or (QUICK if asked.quick else FOLDER)
     for scenario in forms:
         with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as place:
             measured = _measured(scenario, Path(place), repeat=repeat, only=asked.entrant, quick=asked.quick)
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=[s.name for s in SCENARIOS], help="may be repeated")
     parser.add_argument("--entrant", action="append", help="these entrants alone; may be repeated")
     parser.add_argument("--repeat", type=int, help="runs of each entrant (3; quick: 1)")
+    parser.add_argument("--out", type=Path, help="where the results go (bench/results, or bench/results/quick)")
     return parser
 
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from bench.entrants import Stage, entrant
 from bench.figures import curve, delays, percentile, rate, slot_use
 from bench.inputs import write_manifest
@@ -159,9 +161,10 @@ def listened(servers: Servers) -> Iterator[Callable[[], Record]]:
     """Listen to what Redis is told meanwhile; the value that is given returns what clients sent, scripts apart."""
     sent: Counter[str] = Counter()
     over = threading.Event()
+    patient = redis.Redis.from_url(servers.env["RETOUCH_REDIS__URL"], decode_responses=True, socket_timeout=None)
 
     def listen() -> None:
-        with servers.redis.monitor() as monitor:  # type: ignore[no-untyped-call]  # so it is in redis-py
+        with patient.monitor() as monitor:  # type: ignore[no-untyped-call]  # so it is in redis-py
             for told in monitor.listen():
                 if over.is_set():
                     return
@@ -180,3 +183,4 @@ def listened(servers: Servers) -> Iterator[Callable[[], Record]]:
         over.set()
         servers.redis.ping()  # something to hear
         thread.join(10)
+        patient.close()
