@@ -162,6 +162,9 @@ class SubmitSettings(_Part):
     doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = None  # default none: 1 % of the estimate, within bounds
     doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0  # the least a doubt waits for its answer; default 30
 
+    settle_by_credits: bool = True  # held doubts are asked again where the account's credits prove that none was
+    # charged; default on: it costs a GET a minute, and proves nothing where others use the account
+
     intents_in_bucket: bool = False  # a second record of every submission, beside Redis; default off: two PUTs an edit
 
     _lists = field_validator("refused_statuses", mode="before")(_listed)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from jobs.credits import said
 from jobs.job import State
 from jobs.money import Reached
 from jobs.outcome import usd
@@ -146,6 +147,8 @@ class Progress:
     """How many edits were settled first (20 at the most), what they cost and were expected to cost."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Further facts about why the batch waits."""
+    credits: Mapping[str, Any] = field(default_factory=dict)
+    """What the account's credits said of the doubts that are held (`jobs.credits`)."""
     reasons: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """For each reason code: rows that ended with it, and what they cost."""
     low: Mapping[str, int] = field(default_factory=dict)
@@ -182,6 +185,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "kept_on": [{"spool": spool, "rows": rows} for spool, rows in sorted(progress.kept.items())],
         "doubts": progress.doubts,
         "doubt_exposure_usd": usd(progress.doubt_used),
+        "credits": said(progress.credits) if progress.held else None,
         "duplicates": {"tasks": progress.duplicates, "cost_usd": usd(progress.duplicates_cost)},
         "reasons": reason_rows(progress.reasons),
         "cost_usd": usd(progress.settled),

@@ -50,6 +50,8 @@ PLACES: Mapping[str, str] = {
     "doubt-found": "a doubt's wait is over, nothing is decided",
     "doubt-resubmitted": "the doubt is queued again, no message is sent",
     "doubt-held": "the doubt is held for a person",
+    "credits-seen": "the credits were read once since something was in doubt, nothing is judged",
+    "proved-uncharged": "one doubt that was not charged is queued again, no message is sent",
     # outcomes leave Redis
     "outcomes-set-apart": "a part of the outcomes is set apart, it is not in the bucket",
     "outcomes-written": "the part lies in the bucket and in Redis",

@@ -293,7 +293,14 @@ def cost_of(job: Job, reported: int | None) -> tuple[int, str]:
 def _charged(job: Job, reported: int | None, source: str) -> Mapping[str, Any]:
     """Write down what this attempt's submission cost, in the place of what was written down before."""
     cost, guessed = cost_of(job, reported)
-    charge = Charge(attempt=job.attempt, day=job.day, key_id=job.key_id, cost=cost, source=guessed or source)
+    charge = Charge(
+        attempt=job.attempt,
+        day=job.day,
+        key_id=job.key_id,
+        cost=cost,
+        source=guessed or source,
+        unsure=bool(guessed),
+    )
     changed: dict[str, Any] = {"charges": (*(c for c in job.charges if c is not job.charge), charge)}
     if (reported == NO_SUM or cost > BELIEVED_TIMES * job.order.estimate) and NOT_BELIEVED not in job.flags:
         changed["flags"] = (*job.flags, NOT_BELIEVED)
@@ -303,15 +310,22 @@ def _charged(job: Job, reported: int | None, source: str) -> Mapping[str, Any]:
 def _settled(job: Job, reported: int | None, otherwise: str = "") -> Mapping[str, Any]:
     """Settle what a submission cost once it is ready: the receipt's word, else this body's, else the reserve."""
     if job.charge is not None:
-        return {}
+        return {} if reported in (None, job.charge.cost) else _questioned(job)
     return _charged(job, reported, "ready") if reported is not None or otherwise == "reserve" else {}
 
 
 def _corrected(job: Job, reported: int | None, otherwise: str = "") -> Mapping[str, Any]:
     """Settle a submission that brought nothing: the last body knows better than the receipt what was charged."""
     if reported is None or (reported == NO_SUM and job.charge is not None):
-        return _settled(job, reported, otherwise)
+        return _questioned(job) or _settled(job, reported, otherwise)
     return _charged(job, reported, "ready")
+
+
+def _questioned(job: Job) -> Mapping[str, Any]:
+    """Note that what this attempt's submission counts as need not be what the API charged."""
+    if job.charge is None or job.charge.unsure:
+        return {}
+    return {"charges": tuple(replace(c, unsure=True) if c is job.charge else c for c in job.charges)}
 
 
 def held_doubt(job: Job) -> tuple[Charge, ...]:

@@ -130,7 +130,8 @@ class Charge:
     """What one submission cost (micro-dollars): it belongs to the day of its reserve and to the key it was sent with.
 
     `source` says who told it: `receipt`, `ready`, or nobody, so that the `estimate` or the `reserve` was taken. For
-    `doubt` nothing is known: it may have cost `maybe`.
+    `doubt` nothing is known: it may have cost `maybe`. `unsure`: the API may have charged another sum, because nobody
+    told it, or told two, or the submission brought nothing and its last body named no cost.
     """
 
     attempt: int
@@ -139,6 +140,7 @@ class Charge:
     cost: int
     source: str
     maybe: int = 0
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

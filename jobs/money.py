@@ -35,7 +35,8 @@ class Sums:
 
     `reserved` is open; `withheld` is the part of it that belongs to doubts held for a person, which nothing settles by
     itself. `doubt_used` may have been paid for doubts that were asked again. `unproved` is what open edits may cost
-    beyond their reserves while nobody knows what their model costs.
+    beyond their reserves while nobody knows what their model costs. `unsure` counts costs that need not be what the API
+    charged (`jobs.ledger.change`).
     """
 
     settled: int = 0
@@ -43,6 +44,7 @@ class Sums:
     withheld: int = 0
     doubt_used: int = 0
     unproved: int = 0
+    unsure: int = 0
 
     @property
     def gone(self) -> int:

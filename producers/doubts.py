@@ -6,28 +6,16 @@ it up as a row that did not make it. An answer that comes late has the last word
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 
 from jobs.batch import Batch, BatchState
 from jobs.errors import Superseded
 from jobs.events import Cancelled, Event, Resubmitted
+from jobs.held import held
 from jobs.job import Job
 from jobs.ledger.port import Ledger
 from jobs.states import apply
 from producers.messages import Hints
-
-
-def held(batch: str, ledger: Ledger) -> Iterator[Job]:
-    """Yield the jobs of a batch that are held in doubt.
-
-    Raises:
-        LedgerError: the ledger cannot be reached.
-    """
-    for name in ledger.jobs_of(batch):
-        job = ledger.load(name)
-        if job is not None and job.held:
-            yield job
 
 
 def buy_again(batch: Batch, ledger: Ledger, hints: Hints) -> int:

@@ -87,6 +87,8 @@ class Desk:
     away: Away = field(default_factory=Away)
     days: Days = field(default_factory=Days)
     limits: Limits = field(init=False)
+    settles_by_credits: bool = True
+    """Whether what is held in doubt may be settled by the account's credits."""
     stopping: threading.Event = field(default_factory=threading.Event)
     prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
     """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""

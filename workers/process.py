@@ -27,6 +27,7 @@ from jobs.models import Catalogue
 from jobs.pictures import MAX_BYTES
 from workers.api.client import Api, Key
 from workers.appetite import Appetite
+from workers.creditwatch import CreditWatch
 from workers.desk import Desk
 from workers.drain import Drain
 from workers.epoch import EpochGuard
@@ -97,6 +98,7 @@ class Process:
         next(self.desk.bucket.keys(self.desk.layout.prefix, limit=1), None)
         self.desk.epoch.look()
         self.desk.intents.check()
+        CreditWatch(self.desk).look()  # before the first submission, so that it can be judged
 
     def start(self) -> None:
         """Start the lease keeper, the tick and the listener."""
@@ -211,6 +213,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
         pace=Pace(),
         send=Messenger(app).send,
         doubt_wait_s=settings.submit.doubt_wait_s,
+        settles_by_credits=settings.submit.settle_by_credits,
         threads=threads,
         days=days,
         spool=_spool_of(settings, home=layout.uri(bucket.name, layout.prefix), now=ledger.now, owner=owner),

@@ -25,6 +25,7 @@ from jobs.ledger.port import WorkerSeen
 from jobs.money import Reached
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from jobs.states import apply
+from workers.creditwatch import CreditWatch
 from workers.desk import Desk
 from workers.feed import wants
 from workers.finish import over
@@ -51,6 +52,7 @@ class Tick:
         self._strays_at = time.monotonic() + STRAYS_EVERY_S
         self._take_over_at = 0.0
         self._keys = KeyWatch(desk)
+        self._credits = CreditWatch(desk)
 
     def start(self) -> None:
         """Begin to tick."""
@@ -106,6 +108,7 @@ class Tick:
             desk.send(EDIT, hint.job, paid=hint.paid)
         for job_id in desk.ledger.doubts_due(AT_ONCE):
             desk.send(SETTLE, job_id)
+        self._guarded(self._credits.look)
         for batch_id in desk.ledger.batches():
             self._guarded(partial(self._look_after, batch_id), batch=batch_id)
         if time.monotonic() >= self._strays_at:
@@ -150,6 +153,11 @@ class Tick:
         lines, age = desk.ledger.outcomes_waiting(batch_id)
         if lines >= FLUSH_LINES or (lines and age >= FLUSH_AGE_S):
             desk.send(FLUSH, batch_id)
+        if progress.state is BatchState.DONE and progress.counts.get(State.QUEUED):
+            # A held row was to be asked again, and whoever said so died, or a report was being written.
+            desk.ledger.set_state(batch_id, BatchState.OPEN, "", only_from=[BatchState.DONE])
+        if self._credits.waits(progress):
+            return
         if over(batch, progress) and (lines or not (progress.held and progress.finished_at)):
             desk.send(FINISH, batch_id)
 

@@ -49,6 +49,7 @@ class Books:
     sums: Counter[str] = field(default_factory=Counter)
     """Whatever `SUMS` names."""
     about: Mapping[str, Any] = field(default_factory=dict)
+    credits: Mapping[str, Any] = field(default_factory=dict)
     price_paid: Counter[str] = field(default_factory=Counter)
     price_due: Counter[str] = field(default_factory=Counter)
     hot: Counter[str] = field(default_factory=Counter)
@@ -78,6 +79,7 @@ class Books:
             ceiling=self.ceiling,
             finished_at=self.finished_at,
             about=dict(self.about),
+            credits=dict(self.credits),
             **{name: self.sums[name] for name in SUMS},
         )
 
@@ -161,6 +163,7 @@ def money_moved(change: Change, was: Hot) -> tuple[int, int, dict[str, int]]:
     withheld = {1: reserve, -1: -was.reserve}.get(change.held, 0)
     moved = {
         "settled": change.settled,
+        "unsure": change.unsure,
         "reserved": reserve - was.reserve,
         "withheld": withheld,
         "doubt_used": change.doubt_used,

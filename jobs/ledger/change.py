@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from jobs.job import FINAL, MADE_IT, PROVED_UNCHARGED, Job, State
+from jobs.job import DOUBT, FINAL, MADE_IT, PROVED_UNCHARGED, Job, State
 from jobs.outcome import outcome_line
 
 LEASE_S = 25.0
@@ -150,6 +150,8 @@ class Change:
     unproved: int
     """What the edit may cost beyond its reserve; the gate says so."""
     settled: int
+    unsure: int
+    """How many costs became known that need not be what the API charged, or charged since it was last idle."""
     day: str
     key: str
     """The day and the API key whose books the money is in."""
@@ -204,6 +206,7 @@ class Change:
             reserve=after.order.reserve if holds_reserve(after) else 0,
             unproved=0,
             settled=after.cost - before.cost,
+            unsure=_unsure(before, after),
             day=after.day,
             key=after.key_id,
             model=after.order.request.model,
@@ -255,6 +258,14 @@ CEILINGS = (Closed.CEILING, Closed.DAY_CAP, Closed.KEY_CAP)
 
 def _charged(job: Job) -> int:
     return sum(charge.cost > 0 for charge in job.charges)
+
+
+def _unsure(before: Job, after: Job) -> int:
+    """Count what must not be set against the account's credits. A job without a slot may be one of long ago."""
+    late = not holds_slot(before)
+    known = [charge for charge in after.charges if charge not in before.charges and charge.source != DOUBT]
+    received = before.receipt is None and after.receipt is not None
+    return sum(late or charge.unsure for charge in known) + (late and received)
 
 
 def _ms(seconds: float) -> int:

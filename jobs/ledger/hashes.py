@@ -41,6 +41,7 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         first_cost=int(found.get("first_cost", 0)),
         first_expected=int(found.get("first_expected", 0)),
         about=json.loads(found.get("about") or "{}"),
+        credits=json.loads(found.get("credits") or "{}"),
         reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
         low=under("low:"),
         ceiling=int(found.get("ceiling", 0)),

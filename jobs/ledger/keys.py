@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 PREFIX = "retouch:"
 
+ACCOUNT = "main"
+"""Every key of the API counts against one account's limit, until told otherwise."""
+
 DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     # pattern, what it is, what removes it
     (
@@ -48,6 +51,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "throttle:<account>",
         "string: nobody submits while it lives",
         "expires when the API's wish is met (5 min at most)",
+    ),
+    (
+        "account:<account>",
+        "hash: what the API said of the credits while nothing was in flight",
+        "never; the next reading takes its place",
     ),
     (
         "epoch",
@@ -128,6 +136,10 @@ class Keys:
     def spool(self, spool: str) -> str:
         """Return the key of a spool."""
         return f"{self.prefix}spool:{spool}"
+
+    def account(self, account: str) -> str:
+        """Return the key of what was read of an account's credits."""
+        return f"{self.prefix}account:{account}"
 
     @property
     def parked(self) -> str:

@@ -6,6 +6,7 @@ What each method promises is written in `jobs.ledger.port`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -101,6 +102,11 @@ class MemoryLedger(MemoryPlaces):
         with self._lock:
             if batch in self._books:
                 self._books[batch].ceiling = micros
+
+    def say_of_credits(self, batch: str, said: str) -> None:
+        with self._lock:
+            if batch in self._books:
+                self._books[batch].credits = json.loads(said)
 
     def mark_finished(self, batch: str) -> None:
         with self._lock:
@@ -341,7 +347,7 @@ class MemoryLedger(MemoryPlaces):
             books = self._books.get(batch)
             if not self._told.get(line):
                 self._told.put(line, True, TOLD_S)
-                self._days.add(day, key, {"settled": cost})
+                self._days.add(day, key, {"settled": cost, "unsure": 1})
                 if books is not None:
                     books.sums.update({"settled": cost, "duplicates": 1, "duplicates_cost": cost})
                     books.add_outcome(line, self.now())

@@ -23,6 +23,7 @@ class MemoryPresence:
         self._spools: Expiring[SpoolSeen] = Expiring(clock)
         self._parked: dict[str, ParkedKey] = {}
         self._latencies: dict[str, Histogram] = {}
+        self._kept: dict[str, str] = {}
 
     def now(self) -> float:
         return self._clock()
@@ -75,6 +76,14 @@ class MemoryPresence:
         with self._lock:
             self._latencies[model] = halved(added(self._latencies.get(model, {}), news))
             return dict(self._latencies[model])
+
+    def kept(self, name: str) -> str:
+        with self._lock:
+            return self._kept.get(name, "")
+
+    def keep(self, name: str, text: str) -> None:
+        with self._lock:
+            self._kept[name] = text
 
     def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
         heard = self._frees

@@ -300,6 +300,15 @@ class Ledger(Protocol):
     def slots_used(self) -> Mapping[str, int]:
         """Return how many slots of each limit group are taken."""
 
+    def kept(self, name: str) -> str:
+        """Return what was last kept under this name of the account's credits; empty if nothing was."""
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep this under the name, in the place of what was kept there."""
+
+    def say_of_credits(self, batch: str, said: str) -> None:
+        """Note what the credits say of the doubts that a batch holds: JSON, as `jobs.credits` writes it."""
+
     def lock(self, name: str, token: str, seconds: float) -> bool:
         """Take or renew a lock; False while somebody else holds it."""
 

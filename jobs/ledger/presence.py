@@ -15,7 +15,7 @@ import redis
 from jobs.errors import LedgerError
 from jobs.latency import MOST, Histogram
 from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
-from jobs.ledger.keys import Keys
+from jobs.ledger.keys import ACCOUNT, Keys
 from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
@@ -84,6 +84,18 @@ class Presence(RedisCalls):
         """Return the keys that are parked."""
         found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.parked)
         return {key: ParkedKey(**json.loads(note)) for key, note in found.items()}
+
+    def kept(self, name: str) -> str:
+        """Return what was last kept of the account's credits under this name."""
+        return self._guarded(self._client.hget, self._keys.account(ACCOUNT), name) or ""
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep this of the account's credits."""
+        self._script("note", [self._keys.account(ACCOUNT), self._keys.absent], [name, text, 0])
+
+    def say_of_credits(self, batch: str, said: str) -> None:
+        """Note what the credits say of the doubts that a batch holds."""
+        self._script("note", [self._keys.batch(batch), self._keys.absent], ["credits", said, 1])
 
     def see_spool(self, spool: SpoolSeen) -> None:
         """Note a spool and what lies in it, for 30 days."""

@@ -30,14 +30,12 @@ from jobs.ledger.change import (
     Closed,
 )
 from jobs.ledger.hashes import job_of, progress_of
+from jobs.ledger.keys import ACCOUNT
 from jobs.ledger.leases import LEASE_MS, Leases
 from jobs.ledger.places import RedisPlaces
 from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
-
-ACCOUNT = "main"
-"""Every key of the API counts against one account's limit, until told otherwise."""
 
 _RESEND_MS = round(RESEND_S * 1000)
 

@@ -76,6 +76,8 @@ def _twice(summary: Mapping[str, Any]) -> list[str]:
             else "nothing was resubmitted out of the allowance"
         )
         lines.append(f"In doubt at some time: {counted(doubt['rows'], 'row')}; {twice}")
+    if credit := summary.get("credits"):
+        lines.append(f"The account's credits: {credit['sentence']}")
     if duplicates["tasks"]:
         cost = dollars(duplicates["cost_usd"])
         lines.append(f"Paid twice for certain: {counted(duplicates['tasks'], 'task')}, {cost} (in what was spent)")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.batch import Batch
+from jobs.held import held
 from jobs.job import Job
 from jobs.outcome import usd
 from jobs.report.wording import counted, dollars
 from producers.cli.house import House
 from producers.cli.voice import Stop, Voice
-from producers.doubts import buy_again, give_up, held
+from producers.doubts import buy_again, give_up
 from producers.rounds import NoRound, ended
 
 NOTHING_HELD = "No row of {} is held in doubt."

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.batch import Batch
+from jobs.held import held
 from jobs.job import Job
 from jobs.models import MICROS_PER_USD
 from jobs.outcome import usd
@@ -18,7 +19,6 @@ from producers.cli.doubting import asked_to_buy_again
 from producers.cli.house import House, looking_house, working_house
 from producers.cli.live import SIMULATED
 from producers.cli.voice import OK, Stop, Voice
-from producers.doubts import held
 from producers.rounds import Choice, NoRound, Round, Wish, begin, choose, ended, planned_round, reasons_listed
 from producers.view import NO_WORKER
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from running.programs import eventually
 from tests.acceptance.harness import House
 from tests.acceptance.test_faults import injected
@@ -55,3 +57,45 @@ def test_what_is_held_can_be_given_up(house: House) -> None:
     assert books.summary["held"] == 0
     assert books.api["posts"] == 3
     assert (again.code, again.document["error"]["code"]) == (2, "nothing_held")
+
+
+def test_doubts_of_which_none_was_charged_are_asked_again_without_an_allowance_or_a_command(house: House) -> None:
+    api = house.simulate("--latency", "0.2", "--refuse", "0.4")
+    house.workers(2)
+    rows = house.rows(30)
+    batch = house.submit(house.manifest(rows), allowance="0")
+    eventually(lambda: api.totals()["posts"] >= 30, 60, "each row has been posted")
+
+    api.set_faults(refuse=0)
+    books = house.ended(batch, 150)
+
+    assert api.totals()["answers"]["500"] >= 3
+    books.check(ids_of(rows))
+    assert books.states == {"stored": 30}
+    assert books.summary["doubts"] == api.totals()["answers"]["500"]
+    assert (books.summary["held"], books.summary["doubt_exposure_usd"], books.summary["credits"]) == (0, 0, None)
+    assert set(books.charged.values()) == {1}
+
+
+def test_doubts_of_which_some_were_charged_stay_held_and_the_report_says_what_is_gone(house: House) -> None:
+    api = house.simulate("--latency", "0.2", "--refuse", "0.4", "--lose-answer", "0.2")
+    house.workers(2)
+    rows = house.rows(30)
+    batch = house.submit(house.manifest(rows), allowance="0")
+    eventually(lambda: api.totals()["posts"] >= 30, 60, "each row has been posted")
+
+    api.set_faults(refuse=0, lose_answer=0)
+    books = house.ended(batch, 150)
+
+    lost, failed = injected(api, "lose_answer"), api.totals()["answers"]["500"]
+    assert lost >= 1
+    assert failed >= 1
+    books.check(ids_of(rows))
+    assert books.states == {"stored": 30 - lost - failed, "in_doubt": lost + failed}
+    assert set(books.charged.values()) == {1}
+    unknown = [task for task in books.tasks if task["id"] not in {each["task_id"] for each in books.outcomes}]
+    gone = sum(task["charged"] for task in unknown) / 100
+    credit = books.summary["credits"]
+    assert (credit["verdict"], credit["doubts"]) == ("some", lost + failed)
+    assert credit["unexplained_usd"] == pytest.approx(gone)
+    assert books.summary["held"] == lost + failed

@@ -23,11 +23,12 @@ def ids_of(rows: Iterable[dict[str, str]]) -> list[str]:
 
 def keys_left(house: House) -> list[str]:
     """Return the keys that have no business in Redis once every batch has ended."""
-    patterns = [re.compile(re.sub(r"<\w+>", "[^:]+", pattern)) for pattern, _, _ in DOCUMENTED]
-    staying = {PREFIX + pattern for pattern, _, removed_by in DOCUMENTED if removed_by.startswith("never")}
+    known = [(re.compile(re.sub(r"<\w+>", "[^:]+", pattern)), removed_by) for pattern, _, removed_by in DOCUMENTED]
+    patterns = [pattern for pattern, _ in known]
+    staying = [pattern for pattern, removed_by in known if removed_by.startswith("never")]
     left = []
     for key in house.redis.scan_iter(count=1000):
-        if key in staying:
+        if any(p.fullmatch(key.removeprefix(PREFIX)) for p in staying):
             continue
         if key.startswith(KEY_PREFIX):
             if not LASTING.fullmatch(key.removeprefix(KEY_PREFIX)):

@@ -21,6 +21,9 @@ NEVER, AMPLE = "0", "5"
 """Allowances: no doubt is ever asked again; every one is."""
 
 
+UNPROVED, PROVED = ({"RETOUCH_SUBMIT__SETTLE_BY_CREDITS": each} for each in ("false", "true"))
+
+
 def one(house: House) -> Rows:
     """Return a manifest's one row."""
     return house.rows(1)
@@ -40,7 +43,8 @@ class Crash:
     rows: Callable[[House], Rows] = one
     latency: float = 0.05
     do: Callable[[Rig, Program, str], None] = nothing
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=lambda: UNPROVED)
+    """A doubt that was never charged stays one, unless it says otherwise."""
     do_before: Callable[[Rig, Program, str], None] = nothing
     """How the first worker comes to where it died."""
     before: str = ""
@@ -130,6 +134,8 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="doubt-found", api=DOUBTFUL, doubt=True),
     Crash(at="doubt-resubmitted", api=DOUBTFUL, doubt=True, allowances=(AMPLE,)),
     Crash(at="doubt-held", api=DOUBTFUL, doubt=True, allowances=(NEVER,)),
+    # the credits prove that it was not charged
+    *(Crash(at=at, api={"refuse": 1.0}, env=PROVED, doubts=1) for at in ("credits-seen", "proved-uncharged")),
     # the task ends
     Crash(at="recording:Ready", known=True),
     Crash(at="recorded:Ready", known=True),

@@ -23,7 +23,7 @@ from tests.chaos.crashes import AMPLE, CRASHES, NEVER, NOT_REACHED, OF_COMMANDS,
 from tests.chaos.rig import Fate, Rig, killed, rig
 from tests.servers import RunningS3, seaweed
 
-CALM = dict.fromkeys(("lose_answer", "rate_limit", "fail_task", "refuse_download", "slow_answer"), 0)
+CALM = dict.fromkeys(("lose_answer", "rate_limit", "fail_task", "refuse_download", "slow_answer", "refuse"), 0)
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ from jobs.ledger.memory import MemoryLedger
 from tests.chaos.world import BATCH, ENDS, POSTS, RESERVE, Chance, Process, World, outcomes, picture
 
 ROWS = 6
+JUDGED_AFTER = 6
+"""Ticks, 5 s apart, after which what can be proved of doubts has been."""
 STEPS = 80
 
 picks = st.integers(0, 10_000)
@@ -279,9 +281,12 @@ class Machine(RuleBasedStateMachine):
         world.ledger.set_ceiling(BATCH, 1000 * RESERVE)
         world.ledger.set_state(BATCH, BatchState.OPEN, "", only_from=[BatchState.PAUSED])
         world.start_process()
+        judged = 0
         for _ in range(200):
             world.work(100, everything=True)
-            if self.is_over():
+            held = any(job.held for job in self.jobs())
+            judged = judged + 1 if self.is_over() else 0
+            if judged > (JUDGED_AFTER if held else 0):
                 break
             world.pass_time(5.0)
             for process in world.listening():
@@ -323,10 +328,34 @@ class Machine(RuleBasedStateMachine):
                 assert stored in own
 
 
-def play(examples: int) -> None:
+class Doubting(Machine):
+    """Games in which every doubt is held, and nothing but the account's credits can settle it."""
+
+    @initialize(slots=st.sampled_from([1, 2, 3]), trouble=st.sampled_from([0.0, 0.2]), seed=picks)
+    def open(self, slots: int, trouble: float, seed: int) -> None:
+        super().open(resubmissions=0, edits=100, alike=0, slots=slots, trouble=trouble, eager=1, seed=seed)
+
+    @rule(answers=st.lists(st.sampled_from(["lose answer", "500", "500", "500", "accept"]), min_size=1, max_size=4))
+    def doubt(self, answers: list[str]) -> None:
+        """Let rows come into doubt, charged or not, and their wait pass."""
+        self.world.api.next = answers
+        self.process(0)
+        self.world.work(20, everything=True)
+        self.settle()
+
+    @rule()
+    def settle(self) -> None:
+        """Let doubts be held, and time pass in which the credits are read."""
+        for seconds in (30.0, 3.0, 12.0):
+            self.world.pass_time(seconds)
+            self.world.act(self.process(0), "tick")
+            self.world.work(20, everything=True)
+
+
+def play(examples: int, machine: type[Machine] = Machine) -> None:
     """Play so many random games."""
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=STEPS,
@@ -342,6 +371,12 @@ def play(examples: int) -> None:
 @pytest.mark.parametrize("half", [1, 2])
 def test_no_order_of_events_loses_a_row_or_pays_twice_unknowingly(half: int) -> None:
     play(1_000)
+
+
+@pytest.mark.timeout(1200)
+def test_whatever_the_order_the_credits_never_prove_uncharged_what_was_charged() -> None:
+    """A proved doubt is bought again without a word, so a wrong proof is an edit charged twice."""
+    play(300, Doubting)
 
 
 @pytest.mark.long

@@ -28,7 +28,7 @@ from config.catalogue import shipped_catalogue
 from jobs.batch import Batch
 from jobs.bucket.layout import Layout
 from jobs.errors import LedgerError, Unavailable
-from jobs.job import Job, State
+from jobs.job import PROVED_UNCHARGED, Job, State
 from jobs.ledger.memory import MemoryLedger
 from jobs.ledger.port import Ledger, Recorded
 from jobs.models import Catalogue
@@ -38,6 +38,7 @@ from jobs.row import Row
 from producers.doubts import buy_again, give_up
 from tests.fakes import FakeBucket
 from tests.unit.desks import ScriptedWeb, make_desk
+from workers import creditwatch as credits_module
 from workers import desk as desk_module
 from workers import edit as editing
 from workers import feed as feeding
@@ -51,11 +52,13 @@ from workers import submit as submit_module
 from workers import tick as tick_module
 from workers.api import client as client_module
 from workers.api.client import Api
+from workers.creditwatch import CreditWatch
 from workers.desk import Desk
 from workers.gate import Gate
 from workers.tick import Tick
 
 START = 1_800_000_000.0
+CREDITS = 1_000.0
 MODEL = "flux-2-klein-4b"
 PRICE, RESERVE = 14_000, 21_000
 LONGEST_TASK_S = 15.0
@@ -63,12 +66,15 @@ LONGEST_TASK_S = 15.0
 URL_LIFE_S = 600.0
 BATCH = "b"
 
-CLOCKED: tuple[Any, ...] = (desk_module, client_module, gate_module, tick_module)
+CLOCKED: tuple[Any, ...] = (desk_module, client_module, credits_module, gate_module, tick_module)
 """Modules that measure how long something takes."""
 
 LOGGED: Mapping[Any, Any] = {
     module: module.log
-    for module in (editing, settling, gate_module, tick_module, keeper_module, poll_module, store_module, submit_module)
+    for module in (
+        *(editing, settling, gate_module, tick_module, keeper_module, poll_module, store_module, submit_module),
+        credits_module,
+    )
     if hasattr(module, "log")
 }
 """Modules that tell what they do."""
@@ -303,6 +309,11 @@ class ModelApi(httpx.BaseTransport):
         if request.url.path == "/v1/get_result":
             stand("poll")
             return self._poll(request.url.params["id"])
+        if request.url.path == "/v1/credits":
+            stand("credits")
+            left = CREDITS - sum(task.charged for task in self.tasks.values()) / 10_000
+            stand("credits told")
+            return httpx.Response(200, json={"credits": left})
         stand("download")
         return self._deliver(request.url.path.rpartition("/")[2])
 
@@ -431,6 +442,8 @@ class World:
         """How often a doubt of each row was held for a person."""
         self.by_people = self.given_up = 0
         """How often a person let a doubt be asked again, or gave it up."""
+        self.proved = 0
+        """How many doubts the credits proved not to have been charged."""
         self.recorded: dict[str, str] = {}
         """Every task id that the ledger was given and took, and the job that it was for."""
         self.begun: list[Job] = []
@@ -492,6 +505,8 @@ class World:
         )
         desk.gate = StandingGate(line, stopping)
         line.process = process = Process(name, desk)
+        _tolerant(desk.epoch.look)
+        _tolerant(CreditWatch(desk).look)
         self.processes.append(process)
         return process
 
@@ -605,7 +620,9 @@ class World:
         held = " held" if after.held else ""
         task = f" with {after.receipt.task_id}" if after.receipt else ""
         self.note(f"{name} {after.id}: {before.state} {before.attempt} -> {after.state}{held} {after.attempt}{task}")
-        if before.state is State.IN_DOUBT and after.attempt > before.attempt:
+        proved = after.attempt > before.attempt and after.failures[-1].code == PROVED_UNCHARGED
+        self.proved += proved
+        if before.state is State.IN_DOUBT and after.attempt > before.attempt and not proved:
             self.asked_again[after.order.row] += 1
             self.by_people += name != "resubmit"
         if before.state is State.IN_DOUBT and after.state is State.CANCELLED:

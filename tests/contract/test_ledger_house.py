@@ -160,3 +160,22 @@ def test_of_latencies_that_fill_a_histogram_half_is_forgotten(house: House) -> N
     assert sum(kept.values()) <= MOST
     assert 7 not in kept
     assert kept[101] >= 16
+
+
+def test_what_is_kept_of_the_credits_is_there_until_something_takes_its_place(house: House) -> None:
+    before = house.ledger.kept("base")
+    house.ledger.keep("base", "one")
+    house.ledger.keep("seen", "two")
+    house.ledger.keep("base", "three")
+
+    assert (before, house.ledger.kept("base"), house.ledger.kept("seen")) == ("", "three", "two")
+
+
+def test_what_the_credits_say_lies_with_its_batch_alone(house: House) -> None:
+    house.open()
+
+    house.ledger.say_of_credits("b", '{"verdict": "some"}')
+    house.ledger.say_of_credits("gone", '{"verdict": "some"}')
+
+    assert house.progress().credits == {"verdict": "some"}
+    assert house.ledger.batch("gone") is None

@@ -424,3 +424,45 @@ def test_finished_outcomes_can_be_read_and_stay_until_they_are_in_the_bucket(hou
     house.ledger.drop_outcomes("b", part[0])
     assert len(house.ledger.outcomes("b")) == 1
     assert house.ledger.outcomes("unknown") == []
+
+
+# -- costs that are not sure
+
+
+def unsure(house: House) -> tuple[int, int]:
+    """Return how many costs of the day, and of the key on it, need not be what the API charged."""
+    return house.ledger.money(TODAY).unsure, house.ledger.money(TODAY, KEY).unsure
+
+
+def test_a_cost_that_the_api_named_is_sure(house: House) -> None:
+    house.stored(house.one())
+
+    assert unsure(house) == (0, 0)
+
+
+def test_a_cost_that_nobody_named_is_counted_as_not_sure(house: House) -> None:
+    running = house.running(house.one(), cost=None)
+
+    house.moved(running, house.fetchable(cost=None))
+
+    assert unsure(house) == (1, 1)
+
+
+@pytest.mark.parametrize("cost", [COST, None])
+def test_the_receipt_of_a_doubt_that_is_held_may_be_one_of_long_ago(house: House, cost: int | None) -> None:
+    held = house.held(house.one())
+
+    running = house.moved(held, house.accepted(cost))
+    first = unsure(house)
+    house.moved(running, house.fetchable(COST), house.filed())
+
+    assert first == ((1, 1) if cost is None else (2, 2))
+    assert unsure(house) == first
+
+
+def test_a_second_charge_of_an_edit_is_not_sure(house: House) -> None:
+    house.open()
+    for _ in range(2):
+        house.ledger.late_receipt("b", "a line", COST, day=TODAY, key=KEY)
+
+    assert unsure(house) == (1, 1)

@@ -76,6 +76,16 @@ def test_what_the_api_does_not_count_holds_none(job: Job) -> None:
     assert not holds_slot(job)
 
 
+def test_a_cost_that_changes_when_the_task_takes_no_place_any_more_is_not_sure() -> None:
+    """The credits may have been read since."""
+    renewed = after(READY, e.UrlExpired())
+
+    ended = after(renewed, e.Failed(code="api_error", detail="", cost=COST + 1))
+
+    assert Change.of(renewed, ended, AT).unsure == 1
+    assert Change.of(RUNNING, after(RUNNING, e.Failed(code="api_error", detail="", cost=COST + 1)), AT).unsure == 0
+
+
 @pytest.mark.parametrize("job", [SUBMITTING, DOUBT, HELD, after(SUBMITTING, e.Accepted(receipt=UNPRICED))], ids=name)
 def test_what_may_still_cost_holds_its_reserve(job: Job) -> None:
     assert holds_reserve(job)

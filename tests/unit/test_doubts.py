@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from jobs.batch import Batch, BatchState
 from jobs.events import Accepted, Doubted, Held
+from jobs.held import held
 from jobs.job import Job, State
 from jobs.queues import EDIT, FINISH
 from jobs.states import apply
-from producers.doubts import buy_again, give_up, held
+from producers.doubts import buy_again, give_up
 from tests.unit.desks import RESERVE, House, make_house, receipt
 
 

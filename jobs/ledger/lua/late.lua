@@ -3,7 +3,7 @@
 redis.call('DEL', KEYS[5])
 local now = clock()
 local first = redis.call('SET', KEYS[3], '1', 'NX', 'EX', 900)
-if first then add_to_day(KEYS[4], ARGV[3], ARGV[4], {settled = tonumber(ARGV[2])}) end
+if first then add_to_day(KEYS[4], ARGV[3], ARGV[4], {settled = tonumber(ARGV[2]), unsure = 1}) end
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'missing', now} end
 if not first then return {'done', now} end
 redis.call('HINCRBY', KEYS[1], 'settled', ARGV[2])

@@ -47,7 +47,7 @@ local function move_money(change, job, batch)
     if change.seat ~= 'held' then unproved = was_reserve > 0 and was_unproved or change.unproved end
   end
   if change.held == 1 then withheld = reserve elseif change.held == -1 then withheld = -was_reserve end
-  local moved = {settled = change.settled, reserved = reserve - was_reserve, withheld = withheld,
+  local moved = {settled = change.settled, reserved = reserve - was_reserve, withheld = withheld, unsure = change.unsure,
     doubt_used = change.doubt_used, unproved = unproved - was_unproved}
   add(batch, '', moved)
   add_to_day(KEYS[9], change.day, change.key, moved)
