@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from config.catalogue import shipped_catalogue
 from config.settings import Settings, SettingsError
+from jobs.bounds import Shares
 from jobs.bucket.layout import Layout
 from jobs.models import MICROS_PER_USD, Catalogue
 from jobs.money import Caps, Days
@@ -84,3 +85,10 @@ def bucket_of(settings: Settings, *, connections: int = 32, silence_s: float = 3
 def layout_of(settings: Settings) -> Layout:
     """Return where everything lies in the bucket."""
     return Layout(settings.s3.prefix)
+
+
+def shares_of(settings: Settings) -> Shares:
+    """Return how many rows may fail or be moderated before spending stops, by the settings."""
+    submit = settings.submit
+    cost = None if submit.moderated_usd is None else round(submit.moderated_usd * MICROS_PER_USD)
+    return Shares(failed=submit.failed_share, moderated=submit.moderated_share, moderated_cost=cost)

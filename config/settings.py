@@ -153,6 +153,8 @@ class WorkerSettings(_Part):
     )  # the most that may lie and be reserved there, in bytes or as 2GiB; default 2 GiB: 115 of the largest results
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 REFUSED_STATUSES = (400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
 """HTTP statuses of a submission that prove that nothing was bought (and a 503 with the API's own body)."""
 
@@ -164,6 +166,10 @@ class SubmitSettings(_Part):
 
     settle_by_credits: bool = True  # held doubts are asked again where the account's credits prove that none was
     # charged; default on: it costs a GET a minute, and proves nothing where others use the account
+    failed_share: Share = 0.5  # more of the last ends failed: a group of the manifest, or the batch, stops; 1: never
+    moderated_share: Share = 0.5  # the same of a group's moderated rows; default 0.5: more than half
+    moderated_usd: Annotated[float, Field(ge=0)] | None = None  # what those of a batch may cost; default none: 10 %
+    retry_for_s: Annotated[float, Field(ge=0)] = 3600.0  # a row is tried again so long after its first failure
 
     intents_in_bucket: bool = False  # a second record of every submission, beside Redis; default off: two PUTs an edit
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from jobs.bounds import Bounds, Stop
 from jobs.credits import said
 from jobs.job import State
 from jobs.money import Reached
@@ -78,6 +79,10 @@ class Batch:
     expected: int
     at_most: int
     ceiling: int
+    bounds: Bounds = field(default_factory=Bounds)
+    """How many failures it bears before it, or a group of it, stops."""
+    lone: bool = False
+    """All its rows are of one group, so that what stops the group stops the batch."""
     allowance: int
     """What resubmitting doubts may cost, in all."""
     estimate: tuple[Mapping[str, Any], ...] = ()
@@ -109,6 +114,7 @@ class Batch:
         lists = {name: tuple(table.get(name, ())) for name in ("columns", "data_columns")}
         data["table"] = Table(**{**table, **lists})
         data["estimate"] = tuple(data.get("estimate", ()))
+        data["bounds"] = Bounds(**data.get("bounds", {}))
         return cls(**data)
 
 
@@ -145,6 +151,18 @@ class Progress:
     first_cost: int = 0
     first_expected: int = 0
     """How many edits were settled first (20 at the most), what they cost and were expected to cost."""
+    stops: Mapping[str, Stop] = field(default_factory=dict)
+    """The groups of the manifest that are stopped, and why."""
+    stopped: int = 0
+    """Jobs of these that wait for them to go on; `waiting` has them too."""
+    behind: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By limit group: groups whose rows the feed has stepped over, and from where on (the cursor is where to)."""
+    calls: int = 0
+    """Edits that were asked of the API for the first time,"""
+    retried: int = 0
+    """and how often one was asked again after a failure."""
+    moderated_cost: int = 0
+    """What moderated rows have cost since the batch was last resumed."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Further facts about why the batch waits."""
     credits: Mapping[str, Any] = field(default_factory=dict)
@@ -204,6 +222,12 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
             "expected_usd": usd(progress.first_expected),
         },
         "cap": _cap(progress),
+        "stopped_groups": [
+            {"group": group, "why": stop.why, "count": stop.count, "of": stop.of, "since": stop.at}
+            for group, stop in sorted(progress.stops.items())
+        ],
+        "stopped_for": dict(progress.about) if progress.reason == "failures" else None,
+        "retries": {"calls": progress.calls, "retried": progress.retried},
         "simulated": batch.simulated,
         "created_at": batch.created_at,
         "finished_at": progress.finished_at or None,

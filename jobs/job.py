@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from jobs.bounds import name_of
 from jobs.request import Request
 
 
@@ -62,6 +63,13 @@ class Order:
     output: str
     reserve: int
     expected: int = 0
+    template: str = ""
+    """Which rule of a source profile the prompt is of, where there may be several."""
+
+    @property
+    def bound(self) -> str:
+        """The group with which its end counts (`jobs.bounds`)."""
+        return name_of(self.group, self.request.model, self.template)
 
     @property
     def estimate(self) -> int:

@@ -57,6 +57,13 @@ ROW_REASONS: Mapping[str, Reason] = _table(
     Reason("result_moderated", "The API's filter withheld the result.", "photographer", "maybe", False),
     # the API
     Reason("api_error", "The API failed at this edit, every time.", "the API's owner", "maybe", True),
+    Reason(
+        "retry_budget",
+        "The API failed at this edit, and the batch had used up its new tries.",
+        "the API's owner",
+        "maybe",
+        True,
+    ),
     Reason("lost_at_api", "The API never said how the task ended.", "the API's owner", "yes", True),
     Reason(
         "in_doubt",
@@ -103,7 +110,7 @@ WAIT_REASONS: Mapping[str, Reason] = _table(
         True,
     ),
     Reason("cap", "A money ceiling is reached: of the batch, or of the day.", "operator", "no", True),
-    Reason("failures", "Too many rows failed; look at their reasons first.", "operator", "no", True),
+    Reason("failures", "Too many rows failed, or were moderated; look at their reasons first.", "operator", "no", True),
     Reason("key", "The API refuses every key; it goes on once one works (`retouch keys`).", "admin", "no", True),
     Reason("storage", "The bucket cannot be reached or refuses to be written.", "admin", "no", True),
     Reason(

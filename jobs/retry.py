@@ -14,6 +14,9 @@ from jobs.job import IN_DOUBT, PROVED_UNCHARGED, Job
 ATTEMPTS = 3
 """So many tries that count, then the row has failed."""
 
+RETRY_FOR_S = 3600.0
+"""So long after its first failure a row is tried again, unless the settings say otherwise."""
+
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 120.0
 
@@ -33,15 +36,30 @@ def after_failure(
     code: str,
     detail: str,
     *,
+    at: float = 0.0,
+    within_s: float = RETRY_FOR_S,
     for_good: bool = False,
     cost: int | None = None,
     jitter: Jitter = random.uniform,
 ) -> Event:
-    """Return what a failed try that counts makes of a job: another attempt, or the end."""
-    tries = len([f for f in job.failures if f.code not in (IN_DOUBT, PROVED_UNCHARGED)]) + 1
+    """Return what a failed try that counts makes of a job: another attempt, or the end.
+
+    `at` is now; another attempt is made only if it begins within `within_s` seconds of the job's first failure.
+    """
+    failures = [f for f in job.failures if f.code not in (IN_DOUBT, PROVED_UNCHARGED)]
+    tries = len(failures) + 1
     if for_good or tries >= ATTEMPTS:
         return Failed(code=code, detail=detail, cost=cost)
-    return AttemptFailed(code=code, detail=detail, wait=backoff(tries, jitter=jitter), cost=cost)
+    wait = backoff(tries, jitter=jitter)
+    if failures and at + wait - failures[0].at > within_s:
+        late = f"{detail} (not tried again: the first failure was {(at - failures[0].at) / 60:.0f} minutes ago)"
+        return Failed(code=code, detail=late, cost=cost)
+    return AttemptFailed(code=code, detail=detail, wait=wait, cost=cost)
+
+
+def without_budget(failed: AttemptFailed) -> Failed:
+    """Return the end of a job that would be tried again, where its batch has no more tries to spare."""
+    return Failed(code="retry_budget", detail=f"{failed.code}: {failed.detail}", cost=failed.cost)
 
 
 def throttled_wait(asked: float | None, waits: int, *, jitter: Jitter = random.uniform) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from jobs.bounds import name_of
 from jobs.job import Order
 from jobs.request import Request
 
@@ -64,6 +65,15 @@ class Row(NamedTuple):
         """Whether an input lies on the planner's own disk and must be staged first."""
         return any(uri.startswith("file://") for uri in self.request.inputs)
 
+    @property
+    def bound(self) -> str:
+        """The group with which its end counts (`jobs.bounds`)."""
+        return name_of(self.group, self.request.model, self._template)
+
+    @property
+    def _template(self) -> str:
+        return (self.picture.role or self.picture.column) if self.picture is not None else ""
+
     def order(self, batch: str) -> Order:
         """Return what this row asks for as a job of `batch`."""
         return Order(
@@ -76,6 +86,7 @@ class Row(NamedTuple):
             output=self.output,
             reserve=self.at_most,
             expected=self.expected,
+            template=self._template,
         )
 
     def as_line(self) -> str:

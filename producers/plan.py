@@ -7,11 +7,12 @@ million rows holds only its counts and the first problems; the rest of the probl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from jobs.batch import Table
+from jobs.bounds import Bounds
 from jobs.models import Catalogue
 from jobs.row import IdleRow, Row
 from producers.manifest.checking import RowChecker, everything
@@ -62,6 +63,9 @@ class Plan:
     estimate: Estimate
     local: bool
     """Some inputs of rows to be edited lie on this machine and must be staged."""
+    bounds: Bounds = field(default_factory=Bounds)
+    lone: bool = False
+    """No column and no profile makes groups, and all rows are of one model: what stops the group stops the batch."""
     ceiling: int
     """What the batch may cost: --max-cost, else the most that the estimate allows."""
 
@@ -264,5 +268,7 @@ class _Making:
             errors_csv=errors_csv if count else None,
             estimate=estimate,
             local=self._local,
+            bounds=options.shares.of(estimate.expected),
+            lone=options.group is None and mapped is None and len(estimate.models) == 1,
             ceiling=options.ceiling if options.ceiling is not None else estimate.at_most,
         )

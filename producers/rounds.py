@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.batch import Batch, BatchState
+from jobs.bounds import DEFAULT_SHARES, Bounds, Shares
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.bucket.rows import FIRST, first_round, rows_of
@@ -81,6 +82,7 @@ class Round:
     number: int
     first: Batch
     estimate: Estimate
+    bounds: Bounds
     ceiling: int
     writer: PlanWriter
 
@@ -145,6 +147,7 @@ def planned_round(
     layout: Layout,
     catalogue: Catalogue,
     allowance: int | None = None,
+    shares: Shares = DEFAULT_SHARES,
     ceiling: int | None = None,
 ) -> Iterator[Round]:
     """Plan these rows as the next round, and remove the plan again unless `begin` was called with it.
@@ -156,6 +159,7 @@ def planned_round(
         layout: under which keys.
         catalogue: the models, for prices.
         allowance: what doubts of the round may cost, else as for any batch.
+        shares: how many of its rows may fail before it stops.
         ceiling: what the round may cost, else the most that its estimate allows.
 
     Raises:
@@ -175,7 +179,8 @@ def planned_round(
             writer.close()
             estimate = tally.estimate(allowance)
             most = estimate.at_most if ceiling is None else ceiling
-            yield Round(number=number, first=first, estimate=estimate, ceiling=most, writer=writer)
+            bounds = shares.of(estimate.expected)
+            yield Round(number=number, first=first, estimate=estimate, bounds=bounds, ceiling=most, writer=writer)
     finally:
         if not writer.kept:
             _give_number_back(agreed.id, number, bucket, layout)
@@ -202,6 +207,7 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         expected=estimate.expected,
         at_most=estimate.at_most,
         ceiling=planned.ceiling,
+        bounds=planned.bounds,
         allowance=estimate.allowance,
         estimate=tuple(item.as_json() for item in estimate.items),
         skipped=0,

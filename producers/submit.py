@@ -283,6 +283,8 @@ def agreed(
         expected=made.estimate.expected,
         at_most=made.estimate.at_most,
         ceiling=made.ceiling,
+        bounds=made.bounds,
+        lone=made.lone,
         allowance=made.estimate.allowance,
         estimate=tuple(item.as_json() for item in made.estimate.items),
         overwrite=overwrite,

@@ -22,6 +22,7 @@ from jobs.limit import Limit
 from jobs.models import Catalogue
 from jobs.outcome import FOUND, LATE
 from jobs.report.summary import EXAMPLES
+from jobs.report.waiting import stopped_groups
 from jobs.report.wording import moment
 from producers.submit import PLANNED_MARK
 
@@ -188,6 +189,8 @@ class View:
             found.append(self.no_worker)
         if progress.state == BatchState.OPEN:
             found += _out_of_reach(workers)
+            go_on = f"`retouch resume {batch.id} --group NAME` lets one go on."
+            found += [f"{text} {go_on}" for text in stopped_groups(document(batch, progress))]
         for key, parked in self._ledger.parked_keys().items():
             since = f"{moment(parked.since)} ({parked.why})"
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")

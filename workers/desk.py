@@ -14,11 +14,12 @@ from typing import Protocol, TypeVar
 from jobs.batch import Batch
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
+from jobs.events import Event
 from jobs.job import Job
 from jobs.ledger.port import Ledger
 from jobs.models import Catalogue, Model
 from jobs.money import Days
-from jobs.retry import doubt_wait
+from jobs.retry import RETRY_FOR_S, after_failure, doubt_wait
 from workers.api.client import LARGEST_RESULT, Api, Key
 from workers.away import Away
 from workers.epoch import EpochGuard
@@ -78,6 +79,8 @@ class Desk:
     pace: Pace
     send: Send
     doubt_wait_s: float
+    retry_for_s: float = RETRY_FOR_S
+    """So long after a job's first failure it is tried again."""
     threads: int
     spool: Spool
     turns: Turns
@@ -110,6 +113,13 @@ class Desk:
         """Return how many seconds a doubt waits for a late answer, also for a model that the catalogue has lost."""
         known = self.catalogue.models.get(model)
         return doubt_wait(self.pace.longest(known) if known else UNKNOWN_P999_S, self.doubt_wait_s)
+
+    def after_failure(
+        self, job: Job, code: str, detail: str, *, for_good: bool = False, cost: int | None = None
+    ) -> Event:
+        """Return what a failed try that counts makes of a job now (`jobs.retry.after_failure`)."""
+        at, within_s = self.now(), self.retry_for_s
+        return after_failure(job, code, detail, at=at, within_s=within_s, for_good=for_good, cost=cost)
 
     def largest_result(self, job: Job) -> int:
         """Return the bytes of the largest result that a job's model may deliver."""

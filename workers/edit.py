@@ -28,9 +28,10 @@ from jobs.events import (
     cost_of,
 )
 from jobs.job import Job, Receipt, State
+from jobs.ledger.change import Closed
 from jobs.outcome import late_line, usd
 from jobs.queues import EDIT, FEED
-from jobs.retry import after_failure, backoff
+from jobs.retry import backoff, without_budget
 from jobs.states import apply
 from workers.desk import Desk, insistently
 from workers.poll import poll
@@ -116,10 +117,10 @@ def _after_bug(job: Job, desk: Desk, detail: str) -> Event:
         case State.SUBMITTING:
             current = desk.ledger.load(job.id)
             if current is not None and current.fence == job.fence and not current.sent:
-                return after_failure(job, "internal_error", detail)  # the step is over, so nothing leaves any more
+                return desk.after_failure(job, "internal_error", detail)  # the step is over, so nothing leaves any more
             return Doubted(detail=f"internal error: {detail}", wait=desk.doubt_wait(job.order.request.model))
         case State.QUEUED:
-            return after_failure(job, "internal_error", detail)
+            return desk.after_failure(job, "internal_error", detail)
         case State.RUNNING if desk.now() - job.submitted_at > BUGS_END_S:
             return Failed(code="lost_at_api", detail=f"internal error: {detail}", paid=True)
         case State.READY if desk.now() - job.ready_at > BUGS_END_S:
@@ -161,6 +162,8 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         if isinstance(event, Accepted):
             crashpoint("receipt-recorded")
             desk.intents.settle(after, desk.epoch.id)
+    if recorded.closed is Closed.NO_BUDGET and isinstance(event, AttemptFailed):
+        return _write_down(job, without_budget(event), desk)
     crashpoint("recorded", event)
     if isinstance(event, Accepted):
         desk.spool.notes.told(job, event.receipt)

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import structlog
 
 from jobs.batch import Batch, BatchState, Progress
+from jobs.bounds import Why
 from jobs.crashpoints import crashpoint
 from jobs.errors import StorageError, Unavailable
+from jobs.job import Order
 from jobs.ledger.change import WAITING_LIMIT
-from jobs.queues import EDIT
+from jobs.ledger.port import Steps
+from jobs.queues import EDIT, FEED
 from jobs.row import Row
 from workers.desk import Desk
 
 log = structlog.get_logger(__name__)
 
 CHUNKS_REMEMBERED = 8
+CHUNKS_AT_ONCE = 64
+"""So many chunks are read in one turn, where rows of stopped groups are stepped over."""
 
 
 def share(whole: int, batches: int) -> int:
@@ -40,37 +46,94 @@ def wants(batch: Batch, progress: Progress, group: str) -> bool:
     """Whether this batch has rows of `group` that can be fed now."""
     if progress.state is not BatchState.OPEN or progress.waiting >= WAITING_LIMIT:
         return False
-    return progress.cursors.get(group, 0) < min(progress.staged.get(group, 0), batch.groups.get(group, 0))
+    if progress.cursors.get(group, 0) < min(progress.staged.get(group, 0), batch.groups.get(group, 0)):
+        return True
+    return any(name not in progress.stops for name in progress.behind.get(group, ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Rows of the plan that come next: from one cursor to another, in one chunk.
+
+    Of a group that is `behind` only its own rows are fed; else those of the groups in `over` are stepped over.
+    """
+
+    start: int
+    end: int
+    behind: str = ""
+    over: Collection[str] = ()
+
+    def feeds(self, order: Order) -> bool:
+        """Whether a job is created of a row."""
+        return order.bound == self.behind if self.behind else order.bound not in self.over
+
+
+def next_stretch(batch: Batch, progress: Progress, group: str) -> Stretch:
+    """Return the rows that are fed next: first those of a group that is behind and may go on."""
+    cursor, behind = progress.cursors.get(group, 0), progress.behind.get(group, {})
+    free = sorted((row, name) for name, row in behind.items() if name not in progress.stops)
+    start, name = free[0] if free else (cursor, "")
+    end = cursor if name else min(progress.staged[group], batch.groups[group])
+    end = min(end, (start // batch.chunk_rows + 1) * batch.chunk_rows)
+    return Stretch(start=start, end=end, behind=name, over=() if name else {*progress.stops, *behind})
 
 
 def feed(batch_id: str, group: str, desk: Desk) -> None:
     """Create jobs of a batch's limit group until its window is full, and send a message for each."""
     size = share(desk.catalogue.groups[group].window, _wanting(group, desk))
-    while True:
+    for _ in range(CHUNKS_AT_ONCE):
         found = desk.ledger.batch(batch_id)
         if found is None or not wants(*found, group):
             return
         batch, progress = found
-        cursor = progress.cursors.get(group, 0)
         room = size - progress.hot.get(group, 0)
-        ready = min(progress.staged[group], batch.groups[group]) - cursor
-        in_chunk = batch.chunk_rows - cursor % batch.chunk_rows
-        n = min(room, ready, in_chunk)
-        if n <= 0:
+        if room <= 0:
             return
+        stretch = next_stretch(batch, progress, group)
         try:
-            rows = _chunks.rows(batch, group, cursor // batch.chunk_rows, desk)
+            rows = _chunks.rows(batch, group, stretch.start // batch.chunk_rows, desk)
         except StorageError as error:
             _without_plan(batch_id, error, desk)
             return
-        start = cursor % batch.chunk_rows
-        orders = [row.order(batch.id) for row in rows[start : start + n]]
+        orders, steps = _taken(rows[stretch.start % batch.chunk_rows :], stretch, batch_id, room)
         crashpoint("rows-read")
-        if not desk.ledger.feed(batch_id, group, cursor, orders, low=low_water(size), round_=batch.round):
+        low = low_water(size)
+        if not desk.ledger.feed(batch_id, group, stretch.start, orders, low=low, round_=batch.round, steps=steps):
             return
         crashpoint("jobs-created")
         for order in orders:
             desk.send(EDIT, order.job)
+    desk.send(FEED, batch_id, group)  # a stretch without a row to feed is long; others have their turn between
+
+
+def _taken(rows: Sequence[Row], stretch: Stretch, batch: str, room: int) -> tuple[list[Order], Steps]:
+    """Return what is created of a stretch where there is room for so many jobs, and what is stepped over."""
+    orders: list[Order] = []
+    over: dict[str, int] = {}
+    to = stretch.start
+    for row in rows[: stretch.end - stretch.start]:
+        order = row.order(batch)
+        if stretch.feeds(order):
+            if len(orders) == room:
+                break
+            orders.append(order)
+        elif not stretch.behind:
+            over.setdefault(order.bound, to)
+        to += 1
+    return orders, Steps(to=to, over=over, behind=stretch.behind)
+
+
+def pause_if_stopped(batch: Batch, progress: Progress, desk: Desk) -> None:
+    """Pause a batch of which nothing is left but what belongs to stopped groups: it waits for a person."""
+    if progress.state is not BatchState.OPEN or not progress.stops or progress.live != progress.stopped:
+        return
+    left = progress.stopped or any(progress.behind.values())
+    unfed = any(progress.cursors.get(group, 0) < rows for group, rows in batch.groups.items())
+    if not left or (unfed and progress.waiting < WAITING_LIMIT) or any(wants(batch, progress, g) for g in batch.groups):
+        return
+    about = {"why": str(Why.LEFT)}
+    if desk.ledger.set_state(batch.id, BatchState.PAUSED, "failures", only_from=[BatchState.OPEN], about=about):
+        log.warning("batch paused", batch=batch.id, reason="failures", groups=len(progress.stops))
 
 
 def _without_plan(batch_id: str, error: StorageError, desk: Desk) -> None:

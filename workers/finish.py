@@ -47,7 +47,7 @@ _TYPES = {
 def over(batch: Batch, progress: Progress) -> bool:
     """Whether nothing of this batch is left to do: every job is final or held, and every row fed or cancelled."""
     fed = all(progress.cursors.get(group, 0) >= rows for group, rows in batch.groups.items())
-    return progress.live == 0 and (fed or progress.state is BatchState.CANCELLED)
+    return progress.live == 0 and ((fed and not progress.behind) or progress.state is BatchState.CANCELLED)
 
 
 def finish(batch_id: str, desk: Desk) -> None:

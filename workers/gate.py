@@ -101,6 +101,8 @@ class Gate:
                 return Cancelled()
             case Closed.PAUSED:
                 return GivenBack(wait=60.0, why="paused")
+            case Closed.GROUP_STOPPED:
+                return GivenBack(wait=0.0, why="its group is stopped")  # the next claim sets it aside
             case Closed.THROTTLED:
                 return GivenBack(wait=wait_s + random.uniform(0.0, 1.0), why="throttled")
             case Closed.CEILING | Closed.DAY_CAP | Closed.KEY_CAP:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from jobs.events import Event, Failed, GivenBack, Moderated, Ready
 from jobs.job import Job
-from jobs.retry import after_failure
 from workers.api import protocol
 from workers.api.protocol import PollAnswer
 from workers.desk import Desk
@@ -37,7 +36,7 @@ def poll(job: Job, desk: Desk) -> Event:
             desk.away.answered("api")
         at = desk.now()
         age = at - job.submitted_at
-        if (end := _end(job, answer)) is not None:
+        if (end := _end(job, answer, desk)) is not None:
             if isinstance(end, Ready) and watched is not None:  # else it may have been ready long before
                 desk.pace.saw(model, watched, age)
             return end
@@ -54,7 +53,7 @@ def poll(job: Job, desk: Desk) -> Event:
             desk.sleep(answer.after)
 
 
-def _end(job: Job, answer: PollAnswer) -> Event | None:
+def _end(job: Job, answer: PollAnswer, desk: Desk) -> Event | None:
     """Return what a terminal status makes of the job, None for any other answer."""
     match answer:
         case protocol.ResultReady():
@@ -64,7 +63,7 @@ def _end(job: Job, answer: PollAnswer) -> Event | None:
         case protocol.TaskFailed(for_good=True):
             return Failed(code="image_rejected", detail=answer.detail, cost=answer.cost)
         case protocol.TaskFailed():
-            return after_failure(job, "api_error", answer.detail, cost=answer.cost)
+            return desk.after_failure(job, "api_error", answer.detail, cost=answer.cost)
         case _:
             return None
 

@@ -214,6 +214,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
         send=Messenger(app).send,
         doubt_wait_s=settings.submit.doubt_wait_s,
         settles_by_credits=settings.submit.settle_by_credits,
+        retry_for_s=settings.submit.retry_for_s,
         threads=threads,
         days=days,
         spool=_spool_of(settings, home=layout.uri(bucket.name, layout.prefix), now=ledger.now, owner=owner),

@@ -16,7 +16,7 @@ from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotS
 from jobs.job import Job
 from jobs.pictures import Format, PictureError
 from jobs.request import fingerprint
-from jobs.retry import after_failure, backoff
+from jobs.retry import backoff
 from workers.api import protocol
 from workers.api.client import Key, NotSent
 from workers.desk import Desk, Prepared
@@ -61,7 +61,7 @@ def prepare(job: Job, desk: Desk) -> Event:
     except BadCredentials as error:
         return _pause_for_storage(job, desk, str(error))
     except InputFailed as error:
-        return after_failure(job, error.code, str(error), for_good=not error.transient)
+        return desk.after_failure(job, error.code, str(error), for_good=not error.transient)
     except PictureError as error:
         return Failed(code=error.code, detail=str(error))
     except OutputNotOurs as error:

@@ -27,7 +27,7 @@ from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from jobs.states import apply
 from workers.creditwatch import CreditWatch
 from workers.desk import Desk
-from workers.feed import wants
+from workers.feed import pause_if_stopped, wants
 from workers.finish import over
 from workers.keeper import RENEW_S
 from workers.keywatch import KeyWatch
@@ -147,6 +147,7 @@ class Tick:
         if progress.state is BatchState.PAUSED and progress.reason == "cap":
             let_go(batch, progress, desk)
         self._keys.let_go(batch_id, progress)
+        pause_if_stopped(batch, progress, desk)
         for group in batch.groups:
             if wants(batch, progress, group) and progress.hot.get(group, 0) < max(progress.low.get(group, 1), 1):
                 desk.send(FEED, batch_id, group)

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 from jobs.batch import Batch, BatchState, Progress
-from jobs.job import Job
+from jobs.bounds import End
+from jobs.job import Job, State
 from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
+from jobs.ledger.ends import Ends
+from jobs.ledger.port import Steps
 from jobs.money import NO_CEILING, PROOF_EDITS, Admitted, Caps, Sums, TooDear, admit, over_estimate
 
 V = TypeVar("V")
@@ -20,6 +23,7 @@ V = TypeVar("V")
 SUMS = (
     *("waiting", "held", "settled", "reserved", "withheld", "doubts", "doubt_used", "duplicates", "duplicates_cost"),
     *("first", "first_cost", "first_expected"),
+    *("stopped", "calls", "retried"),
 )
 
 
@@ -44,6 +48,8 @@ class Books:
     low: dict[str, int]
     parts: int
     ceiling: int
+    ends: Ends
+    behind: dict[str, dict[str, int]] = field(default_factory=dict)
     state: BatchState = BatchState.OPEN
     reason: str = ""
     sums: Counter[str] = field(default_factory=Counter)
@@ -80,10 +86,30 @@ class Books:
             finished_at=self.finished_at,
             about=dict(self.about),
             credits=dict(self.credits),
+            stops=dict(self.ends.stops),
+            behind={group: dict(rows) for group, rows in self.behind.items() if rows},
+            moderated_cost=self.ends.moderated_cost,
             **{name: self.sums[name] for name in SUMS},
         )
 
-    def count(self, change: Change, moved: Mapping[str, int]) -> None:
+    def step(self, group: str, cursor: int, to: int, steps: Steps) -> bool:
+        """Move a cursor on, if it stands there; groups that are stepped over stay behind."""
+        behind = self.behind.setdefault(group, {})
+        stands = behind.get(steps.behind) if steps.behind else self.cursors.get(group)
+        limit = self.cursors.get(group, 0) if steps.behind else self.staged.get(group, 0)
+        if stands != cursor or to > limit:
+            return False
+        for name, row in steps.over.items():
+            behind.setdefault(name, row)
+        if not steps.behind:
+            self.cursors[group] = to
+        elif to < limit:
+            behind[steps.behind] = to
+        else:
+            del behind[steps.behind]
+        return True
+
+    def count(self, change: Change, moved: Mapping[str, int], now: float) -> None:
         """Add what a transition changes in the sums; `moved` is its money."""
         self.sums.update(moved)
         for name in ("doubts", "held"):
@@ -98,6 +124,11 @@ class Books:
             self.kept[spool] += rows
         self.counts[change.was_state] -= 1
         self.counts[change.state] += 1
+        self.sums.update(calls=change.call, retried=change.retry)
+        about = self.ends.count(End(change.ended), change.bound, change.end_cost, now) if change.ended else None
+        begun = sum(rows for state, rows in self.counts.items() if state != State.QUEUED)
+        if about and self.state is BatchState.OPEN and begun < sum(self.batch.groups.values()):
+            self.state, self.reason, self.about = BatchState.PAUSED, "failures", about
 
     def _look_at_first(self, change: Change) -> None:
         if self.sums["first"] >= PROOF_EDITS or not (change.charged or change.settled):
@@ -129,6 +160,7 @@ class Books:
     def take_seat(self, hot: Hot, seat: str) -> None:
         """Move a job from the seat that it has to another one."""
         for sign, place in ((-1, hot.seat), (1, seat)):
+            self.sums["stopped"] += sign * (place == Seat.STOPPED)
             if place == Seat.HOT:
                 self.hot[hot.job.order.limit_group] += sign
             elif place:

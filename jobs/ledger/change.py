@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from jobs.bounds import End
 from jobs.job import DOUBT, FINAL, MADE_IT, PROVED_UNCHARGED, Job, State
 from jobs.outcome import outcome_line
 
@@ -56,12 +57,14 @@ not write over the parts in the bucket."""
 
 
 class Seat(StrEnum):
-    """Where a job counts: `hot` jobs hold or want a slot and fill the window, waiting ones do not."""
+    """Where a job counts: `hot` jobs hold or want a slot and fill the window, all others do not."""
 
     NONE = ""
     HOT = "hot"
     WAITING = "waiting"
     HELD = "held"
+    STOPPED = "stopped"
+    """It waits for its group of the manifest to go on; the ledger itself gives this seat, at a claim."""
 
 
 class Index(StrEnum):
@@ -174,6 +177,15 @@ class Change:
     """(disk, rows) to add to what the batch has on each."""
     doubts: int
     doubt_used: int
+    bound: str
+    """The group of the manifest with which its end counts."""
+    ended: str
+    """How it ended, if the bounds look at that (`jobs.bounds.End`)."""
+    end_cost: int
+    call: bool
+    """The API was asked for the first time,"""
+    retry: bool
+    """or is to be asked again after a failure."""
     paid: bool
     """The job has a receipt, so its messages go to the urgent queue."""
 
@@ -222,6 +234,11 @@ class Change:
             kept=_kept(before, after),
             doubts=after.doubts - before.doubts,
             doubt_used=_doubt_used(before, after),
+            bound=after.order.bound,
+            ended=str(_ended(before, after)),
+            end_cost=after.cost,
+            call=before.state is State.SUBMITTING and after.state in _ANSWERED and after.attempt == 1,
+            retry=before.state in _ASKED and after.state is State.QUEUED and after.attempt > before.attempt,
             paid=after.receipt is not None and not after.final,
         )
 
@@ -246,6 +263,10 @@ class Closed(StrEnum):
     BEING_BOUGHT = "being_bought"
     JUST_FILED = "just_filed"
     NO_ALLOWANCE = "no_allowance"
+    GROUP_STOPPED = "group_stopped"
+    """Too many of its group failed; it waits for a person."""
+    NO_BUDGET = "no_budget"
+    """The batch has asked again for so many edits that this failure is the last."""
     WENT_BACK = "went_back"
     """The ledger knows less than this process has seen: nothing begins before that is understood."""
     GUARDED = "guarded"
@@ -254,6 +275,20 @@ class Closed(StrEnum):
 
 CEILINGS = (Closed.CEILING, Closed.DAY_CAP, Closed.KEY_CAP)
 """In the order in which the gate looks at them."""
+
+
+_ASKED = (State.SUBMITTING, State.RUNNING)
+_ANSWERED = (State.RUNNING, State.MODERATED, State.FAILED)
+
+
+def _ended(before: Job, after: Job) -> End:
+    """Say how a job ended, where that tells something of its group. What failed before anything was asked of the API
+    costs nothing, and what a person or a doubt ended was no definite failure."""
+    if before.final or before.state in (State.IN_DOUBT, State.KEPT):
+        return End.STORED if after.state is State.STORED else End.NONE
+    if after.state is State.FAILED:
+        return End.FAILED if after.submitted_at else End.NONE
+    return {State.STORED: End.STORED, State.MODERATED: End.MODERATED}.get(after.state, End.NONE)
 
 
 def _charged(job: Job) -> int:

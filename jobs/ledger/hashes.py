@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from jobs.batch import BatchState, Progress
+from jobs.bounds import Stop
 from jobs.job import Job, Order, State
 
 
@@ -20,6 +21,11 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         return {key[len(name) :]: int(value) for key, value in found.items() if key.startswith(name)}
 
     costs = under("cost:")
+    stops = {key[len("stop:") :]: Stop.from_text(text) for key, text in found.items() if key.startswith("stop:")}
+    behind: dict[str, dict[str, int]] = {}
+    for key, row in under("behind:").items():
+        limit_group, _, group = key.partition(":")
+        behind.setdefault(limit_group, {})[group] = row
     return Progress(
         state=BatchState(found["state"]),
         reason=found.get("reason", ""),
@@ -40,6 +46,12 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         first=int(found.get("first", 0)),
         first_cost=int(found.get("first_cost", 0)),
         first_expected=int(found.get("first_expected", 0)),
+        stops=stops,
+        stopped=int(found.get("stopped", 0)),
+        behind=behind,
+        calls=int(found.get("calls", 0)),
+        retried=int(found.get("retried", 0)),
+        moderated_cost=int(found.get("moderated_cost", 0)),
         about=json.loads(found.get("about") or "{}"),
         credits=json.loads(found.get("credits") or "{}"),
         reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},

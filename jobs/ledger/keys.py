@@ -24,6 +24,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "hash: what was agreed, cursors, counts, money",
         "`forget`, when the report is in the bucket",
     ),
+    (
+        "batch:<batch>:ends",
+        "hash: how the last edits of the batch, and of each of its groups, ended",
+        "`forget`, with the batch",
+    ),
     ("jobs:<batch>", "set: the batch's jobs in the ledger", "the final transition of each; `forget`"),
     ("outcomes:<batch>", "list: outcomes not yet set apart", "`take_outcomes` renames it; `forget`"),
     ("outcomes:<batch>:<part>", "list: a part on its way to the bucket", "`drop_outcomes`, once it is there"),

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from jobs.batch import Batch, BatchState, Progress
+from jobs.bounds import may_try_again
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
 from jobs.ledger.books import Books, DayBooks, Expiring, Hot, Indexes, money_moved
@@ -31,8 +32,9 @@ from jobs.ledger.change import (
     Seat,
     holds_slot,
 )
+from jobs.ledger.ends import Ends
 from jobs.ledger.memory_places import MemoryPlaces
-from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
+from jobs.ledger.port import NO_STEPS, Claim, Epoch, Hint, Recorded, Restored, Steps
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Caps, Sums, TooDear
 
@@ -98,6 +100,15 @@ class MemoryLedger(MemoryPlaces):
                     self._hot[job].job = replace(self._hot[job].job, not_before=0.0)
             return True
 
+    def resume_groups(self, batch: str, group: str = "") -> None:
+        with self._lock:
+            books = self._books.get(batch)
+            freed = books.ends.resume(group) if books else set()
+            for job in books.jobs if books else ():
+                if self._hot[job].job.order.bound in freed and self._indexes.holds(job, Index.DUE):
+                    self._indexes.put(job, Index.DUE, self.now())
+                    self._hot[job].job = replace(self._hot[job].job, not_before=0.0)
+
     def set_ceiling(self, batch: str, micros: int) -> None:
         with self._lock:
             if batch in self._books:
@@ -119,16 +130,26 @@ class MemoryLedger(MemoryPlaces):
             if books and group in books.staged:
                 books.staged[group] = max(books.staged[group], rows)
 
-    def feed(self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1) -> bool:
+    def feed(
+        self,
+        batch: str,
+        group: str,
+        cursor: int,
+        orders: Sequence[Order],
+        *,
+        low: int,
+        round_: int = 1,
+        steps: Steps = NO_STEPS,
+    ) -> bool:
         with self._lock:
             books = self._books.get(batch)
-            if books is None or books.state is not BatchState.OPEN or books.cursors.get(group) != cursor:
+            if books is None or books.state is not BatchState.OPEN:
                 return False
-            if cursor + len(orders) > books.staged[group]:
+            to = cursor + len(orders) if steps.to is None else steps.to
+            if not books.step(group, cursor, to, steps):
                 return False
             for order in orders:
                 self._create(order, round_, books)
-            books.cursors[group] = cursor + len(orders)
             books.low[group] = low
             books.fed_at.pop(group, None)
             return True
@@ -221,9 +242,11 @@ class MemoryLedger(MemoryPlaces):
             if hot is None:
                 return Claim(job=None, why="final" if self._ended.get(job) else "missing")
             books = self._books[hot.job.order.batch]
-            if why := self._not_claimable(hot.job, books.state, spool):
-                if why == "paused":
+            if why := self._not_claimable(hot.job, books, spool):
+                if why in ("paused", "stopped"):
                     self._indexes.put(job, Index.DUE, self.now() + RESEND_S)
+                if why == "stopped":
+                    books.take_seat(hot, Seat.STOPPED)
                 return Claim(job=None, why=why)
             self._indexes.put(job, Index.LEASES, self.now() + LEASE_S)
             hot.job = replace(hot.job, fence=hot.job.fence + 1, owner=owner, not_before=0.0)
@@ -231,19 +254,22 @@ class MemoryLedger(MemoryPlaces):
                 books.take_seat(hot, Seat.HOT)
             return Claim(job=hot.job, batch_state=books.state)
 
-    def _not_claimable(self, job: Job, state: BatchState, spool: str) -> str:
+    def _not_claimable(self, job: Job, books: Books, spool: str) -> str:
         if job.state is State.IN_DOUBT:
             return "doubt"
         if job.owner:
             return "owned"
         if job.state is State.KEPT and job.spool != spool:
             return "elsewhere"
-        if job.not_before > self.now() and state is not BatchState.CANCELLED:
+        if job.not_before > self.now() and books.state is not BatchState.CANCELLED:
             return "early"
-        return "paused" if job.state is State.QUEUED and state is BatchState.PAUSED else ""
+        if job.state is State.QUEUED and books.state is BatchState.PAUSED:
+            return "paused"
+        stopped = books.state is BatchState.OPEN and job.order.bound in books.ends.stops
+        return "stopped" if job.state is State.QUEUED and stopped else ""
 
     def record(self, before: Job, after: Job) -> Recorded:
-        return self._move(before, after, None)
+        return self._move(before, after, self._budget)
 
     def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
         with self._lock:
@@ -282,6 +308,8 @@ class MemoryLedger(MemoryPlaces):
             return Recorded(closed=Closed.WENT_BACK)
         if books.state is not BatchState.OPEN:
             return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
+        if change.bound in books.ends.stops:
+            return Recorded(closed=Closed.GROUP_STOPPED)
         if wait := self._throttle.left("main"):
             return Recorded(closed=Closed.THROTTLED, wait_s=wait)
         filed_at = self._filed.get(change.fingerprint)
@@ -302,10 +330,14 @@ class MemoryLedger(MemoryPlaces):
             return Recorded(closed=Closed.NO_ALLOWANCE)
         return Recorded(closed=Closed.CANCELLED) if books.state is BatchState.CANCELLED else change
 
+    def _budget(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:
+        spent = change.retry and not may_try_again(books.sums["calls"], books.sums["retried"])
+        return Recorded(closed=Closed.NO_BUDGET) if spent else change
+
     def _carry_out(self, change: Change, after: Job, hot: Hot, books: Books) -> Recorded:
         self._move_slot(change)
         reserve, unproved, moved = money_moved(change, hot)
-        books.count(change, moved)
+        books.count(change, moved, self.now())
         self._days.add(change.day, change.key, moved)
         if change.fingerprint_to != "keep" and self._bought.get(change.fingerprint) == change.job:
             del self._bought[change.fingerprint]
@@ -409,6 +441,7 @@ def _opened(batch: Batch) -> Books:
         low=dict.fromkeys(batch.groups, 1),
         parts=(batch.round - 1) * PARTS_A_ROUND,
         ceiling=batch.ceiling,
+        ends=Ends(batch.bounds, batch.lone),
     )
 
 

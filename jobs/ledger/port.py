@@ -20,7 +20,7 @@ from jobs.money import NO_CAPS, Caps, Sums
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A job taken into ownership, or why not: missing, final, owned, early, paused, doubt, elsewhere."""
+    """A job taken into ownership, or why not: missing, final, owned, early, paused, stopped, doubt, elsewhere."""
 
     job: Job | None
     why: str = ""
@@ -66,6 +66,21 @@ class Restored:
     reasons: Mapping[str, tuple[int, int]]
     orders: Sequence[Order]
     """The jobs that had been fed and have no outcome; they are queued again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """How a feed goes over rows of which it creates no jobs. Rows count from 0 within their limit group."""
+
+    to: int | None = None
+    """Where the cursor stands afterwards; None: past the orders."""
+    over: Mapping[str, int] = field(default_factory=dict)
+    """Groups that are stepped over, each with its first such row: there they are behind, if they were not before."""
+    behind: str = ""
+    """This is not the limit group's own cursor, but that of a group behind; it ends where the two meet."""
+
+
+NO_STEPS = Steps()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +172,9 @@ class Ledger(Protocol):
         With `only_reason` it must wait for that reason now. `about` are further facts about the new reason.
         """
 
+    def resume_groups(self, batch: str, group: str = "") -> None:
+        """Let a stopped group of the manifest go on, or all of them; their windows and the batch's begin anew."""
+
     def set_ceiling(self, batch: str, micros: int) -> None:
         """Let a batch spend this much in all (micro-dollars)."""
 
@@ -166,10 +184,21 @@ class Ledger(Protocol):
     def stage(self, batch: str, group: str, rows: int) -> None:
         """Raise the mark up to which a group's rows can be fed."""
 
-    def feed(self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1) -> bool:
+    def feed(
+        self,
+        batch: str,
+        group: str,
+        cursor: int,
+        orders: Sequence[Order],
+        *,
+        low: int,
+        round_: int = 1,
+        steps: Steps = NO_STEPS,
+    ) -> bool:
         """Create these jobs and move the group's cursor past them; False, and nothing, unless it stands at `cursor`.
 
-        `low` is the number of hot jobs under which the next feed is wanted. Without orders only `low` is set.
+        `steps` says of which rows between no jobs are created. `low` is the number of hot jobs under which the next
+        feed is wanted. Without orders only `low` is set.
         """
 
     def jobs_of(self, batch: str) -> Sequence[str]:
@@ -218,6 +247,8 @@ class Ledger(Protocol):
 
     def record(self, before: Job, after: Job) -> Recorded:
         """Carry out a transition if the job still is `before` (state, attempt, fence).
+
+        Another try after a failure of the API's is NO_BUDGET where the batch has none to spare; then nothing changed.
 
         Raises:
             Superseded: somebody else moved the job.

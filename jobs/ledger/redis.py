@@ -9,7 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import redis
@@ -33,7 +33,7 @@ from jobs.ledger.hashes import job_of, progress_of
 from jobs.ledger.keys import ACCOUNT
 from jobs.ledger.leases import LEASE_MS, Leases
 from jobs.ledger.places import RedisPlaces
-from jobs.ledger.port import Claim, Epoch, Hint, Recorded, Restored
+from jobs.ledger.port import NO_STEPS, Claim, Epoch, Hint, Recorded, Restored, Steps
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
 
@@ -109,6 +109,11 @@ class RedisLedger(Leases, RedisPlaces):
         args += [str(s) for s in only_from]
         return bool(self._script("set_state", keys, args)[0] == "done")
 
+    def resume_groups(self, batch: str, group: str = "") -> None:
+        """Let a stopped group go on, or all of them, with a fresh window."""
+        k = self._keys
+        self._script("resume_groups", [k.batch(batch), k.jobs(batch), k.due, k.absent], [k.job(""), group])
+
     def set_ceiling(self, batch: str, micros: int) -> None:
         """Let a batch spend this much in all (micro-dollars)."""
         self._script("set_field", [self._keys.batch(batch)], ["ceiling", micros])
@@ -121,15 +126,28 @@ class RedisLedger(Leases, RedisPlaces):
         """Raise the mark up to which a group's rows can be fed."""
         self._script("stage", [self._keys.batch(batch)], [group, rows])
 
-    def feed(self, batch: str, group: str, cursor: int, orders: Sequence[Order], *, low: int, round_: int = 1) -> bool:
+    def feed(
+        self,
+        batch: str,
+        group: str,
+        cursor: int,
+        orders: Sequence[Order],
+        *,
+        low: int,
+        round_: int = 1,
+        steps: Steps = NO_STEPS,
+    ) -> bool:
         """Create these jobs and move the cursor past them, if it stands at `cursor`."""
         k = self._keys
         op = uuid.uuid4().hex
-        args: list[str | int] = [group, cursor, op, low, _RESEND_MS]
+        to = cursor + len(orders) if steps.to is None else steps.to
+        args: list[str | int] = [group, cursor, to, steps.behind, op, low, _RESEND_MS]
         blank = Job(order=orders[0], round=round_).live_json() if orders else {}
-        args.append(json.dumps(blank, separators=(",", ":")))
+        args += [json.dumps(blank, separators=(",", ":")), len(steps.over)]
+        for over in steps.over.items():
+            args += over
         for order in orders:
-            args += [order.job, json.dumps(order.as_json(), separators=(",", ":"))]
+            args += [order.job, json.dumps(order.as_json(), separators=(",", ":")), order.bound]
         keys = [k.batch(batch), k.jobs(batch), k.due, *(k.job(order.job) for order in orders)]
         return bool(self._script("feed", keys, args)[0] == "done")
 
@@ -190,6 +208,7 @@ class RedisLedger(Leases, RedisPlaces):
         for order in restored.orders:
             blank = json.dumps(Job(order=order, round=batch.round).live_json(), separators=(",", ":"))
             args += [order.limit_group, json.dumps(order.as_json(), separators=(",", ":")), blank]
+            args.append(order.bound)
         keys = [k.batch(batch.id), k.jobs(batch.id), k.due, k.batches, *(k.job(each.job) for each in restored.orders)]
         return bool(self._script("restore", keys, args)[0] == "done")
 
@@ -341,7 +360,10 @@ def _opened(batch: Batch) -> dict[str, str | int]:
         "settled": 0,
         "reserved": 0,
         "parts": (batch.round - 1) * PARTS_A_ROUND,
+        "to_feed": sum(batch.groups.values()),
+        "lone": int(batch.lone),
     }
+    known |= {f"most:{name}": most for name, most in asdict(batch.bounds).items()}
     for group, rows in batch.groups.items():
         known[f"cursor:{group}"] = 0
         known[f"staged:{group}"] = 0 if batch.local else rows

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
 _SHARED = {
-    "record": ("seats", "money", "change"),
-    "begin": ("seats", "money", "change"),
-    "resubmit": ("seats", "money", "change"),
+    "record": ("seats", "money", "bounds", "change"),
+    "begin": ("seats", "money", "bounds", "change"),
+    "resubmit": ("seats", "money", "bounds", "change"),
     "claim": ("seats",),
     "late": ("money",),
 }

@@ -1,21 +1,28 @@
-"""Why a batch waits for money, in a person's words and with the arithmetic."""
+"""Why a batch waits for money, or because too much failed, in a person's words and with the arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from jobs.bounds import Why, failures_sentence
 from jobs.money import PROOF_EDITS, PROOF_PERCENT
 from jobs.report.wording import counted, dollars, shown
 
+GROUPS_SHOWN = 5
+
 
 def why_waits(document: Mapping[str, Any]) -> str:
-    """Return the sentence about a batch that waits for money, with what to do; an empty text for any other."""
+    """Return the sentence about a batch that waits for money or after failures, with what to do; else nothing."""
     if document["state"] != "paused":
         return ""
     batch = shown(document["batch"])
     if document["reason"] == "proof" and document["first_edits"]["edits"] >= PROOF_EDITS:
         return f"{first_edits(document)} `retouch resume {batch}` goes on all the same."
+    if document["reason"] == "failures" and document.get("stopped_for"):
+        stops = "".join(f" {sentence}" for sentence in stopped_groups(document))
+        remedy = f"Look at why, then `retouch resume {batch}` goes on, with `--group` one group alone."
+        return f"{failures_sentence(document['stopped_for'])}{stops} {remedy}"
     cap = document["cap"]
     if document["reason"] != "cap" or cap is None:
         return ""
@@ -28,6 +35,15 @@ def why_waits(document: Mapping[str, Any]) -> str:
     setting = "RETOUCH_MONEY__DAY_CAP_USD" if cap["which"] == "day_cap" else "RETOUCH_MONEY__KEY_DAY_CAP_USD"
     goes_on = f"It goes on by itself after midnight ({cap['time_zone']}), or when {setting} of the workers is raised."
     return f"{what} of {dollars(cap['limit_usd'])} is reached on {cap['day']}: {needed}. {goes_on}"
+
+
+def stopped_groups(document: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each group that is stopped, with the arithmetic."""
+    found = []
+    for stop in document.get("stopped_groups", ())[:GROUPS_SHOWN]:
+        what = "were moderated" if stop["why"] == Why.MODERATED else "failed"
+        found.append(f"The group {shown(stop['group'])} is stopped: {stop['count']} of its last {stop['of']} {what}.")
+    return found
 
 
 def first_edits(document: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, get_type_hints
 
+from config.parts import shares_of
 from config.settings import Settings
 from jobs.models import MICROS_PER_USD
 from producers.cli import options as o
@@ -83,6 +84,7 @@ class Asked:
             trusted_hosts=frozenset(settings.api.trusted_hosts),
             prefix=s3.prefix,
             allowance=None if allowance is None else round(allowance * MICROS_PER_USD),
+            shares=shares_of(settings),
             ceiling=None if self.max_cost is None else round(self.max_cost * MICROS_PER_USD),
         )
 

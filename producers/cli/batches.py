@@ -58,11 +58,20 @@ def pause(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> i
         return OK
 
 
-def resume(batch: o.BatchName, max_cost: o.MaxCost = None, json: o.Json = False, quiet: o.Quiet = False) -> int:
-    """Let BATCH go on; uploads what is left of its local pictures. With the local stack it stays to the end."""
+def resume(
+    batch: o.BatchName,
+    max_cost: o.MaxCost = None,
+    group: o.StoppedGroup = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Let BATCH and its stopped groups go on; uploads what is left of its pictures, with the local stack to the end."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice, to_work=True) as house:
         agreed = _running(batch, house, or_planned=True)
+        if group is not None:
+            _check_stopped(batch, group, house)
+        house.ledger.resume_groups(batch, group or "")
         if max_cost is not None:
             agreed = replace(agreed, ceiling=round(max_cost * MICROS_PER_USD))
             house.ledger.set_ceiling(batch, agreed.ceiling)
@@ -177,6 +186,14 @@ def _running(batch: str, house: House, *, or_planned: bool = False) -> Batch:
         remedy = f"`retouch report {batch}` shows what became of it."
         raise Stop("ended", f"The batch {batch} is {state}: there is nothing to change.", remedy)
     return agreed
+
+
+def _check_stopped(batch: str, group: str, house: House) -> None:
+    progress = house.view.progress(batch)
+    stops = progress.stops if progress is not None else {}
+    if group not in stops:
+        known = f"Stopped are: {', '.join(map(shown, sorted(stops)))}." if stops else "None is."
+        raise Stop("no_such_group", f"No group {shown(group)!r} of {batch} is stopped.", known)
 
 
 def _one(batch: str, house: House, voice: Voice, *, watch: bool) -> int:

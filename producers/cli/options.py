@@ -133,6 +133,10 @@ SkipInvalid = Annotated[
     bool,
     typer.Option("--skip-invalid", help="Leave bad rows out. Default: they stop the batch.", rich_help_panel=_HOW),
 ]
+StoppedGroup = Annotated[
+    str | None,
+    typer.Option("--group", metavar="NAME", help="Only this group goes on, of those that are stopped. Default: all."),
+]
 MaxCost = Annotated[
     float | None,
     typer.Option(

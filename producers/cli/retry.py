@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from config.parts import shares_of
 from jobs.batch import Batch
 from jobs.held import held
 from jobs.job import Job
@@ -112,6 +113,7 @@ def _asked_and_begun(
         layout=house.layout,
         catalogue=house.catalogue,
         allowance=None if allowance is None else round(allowance * MICROS_PER_USD),
+        shares=shares_of(house.settings),
         ceiling=None if max_cost is None else round(max_cost * MICROS_PER_USD),
     ) as planned:
         if agreed.simulated:

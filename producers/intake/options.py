@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from config.parts import shares_of
 from config.settings import Settings
 from jobs.models import MICROS_PER_USD
 from producers.manifest.options import PlanOptions
@@ -27,6 +28,7 @@ def of_settings(settings: Settings, *, relative_to: str = "") -> PlanOptions:
         allow_local=not relative_to,
         relative_to=relative_to,
         allowance=None if allowance is None else round(allowance * MICROS_PER_USD),
+        shares=shares_of(settings),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.bounds import DEFAULT_SHARES, Shares
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
@@ -47,4 +49,6 @@ class PlanOptions:
     """`s3://bucket/folder/` where the paths of a manifest start that lies in a bucket."""
     allowance: int | None = None
     """What resubmitting doubts may cost; None: 1 % of the estimate, within bounds; 0: never."""
+    shares: Shares = DEFAULT_SHARES
+    """How many rows may fail or be moderated before the batch, or a group of it, stops."""
     ceiling: int | None = None

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 
 from jobs import events as e
 from jobs.batch import BatchState
+from jobs.bounds import Bounds
 from jobs.errors import Superseded
 from jobs.job import Job, State
 from jobs.ledger.change import Seat, holds_reserve, holds_slot, seat_of
@@ -39,6 +40,7 @@ RESERVE, COST = 60_000, 45_000
 TODAY, KEY = "2026-11-22", "k1"
 SIZES = {"flux": 5, "kontext-max": 2}
 CEILING, ALLOWANCE = 12 * RESERVE, 2 * RESERVE
+BOUNDS = Bounds(failed=3, failed_batch=6, moderated=3, moderated_cost=6 * COST)
 LIVE = (State.SUBMITTING, State.RUNNING, State.READY, State.KEPT)
 
 picks = st.integers(0, 10_000)
@@ -61,7 +63,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.house.open(groups={"flux": 60, "kontext-max": 60}, ceiling=CEILING, allowance=ALLOWANCE)
+        self.house.open(groups={"flux": 60, "kontext-max": 60}, ceiling=CEILING, allowance=ALLOWANCE, bounds=BOUNDS)
         self.feed(6, "flux")
         self.feed(3, "kontext-max")
 
@@ -101,6 +103,10 @@ class Machine(RuleBasedStateMachine):
     def claim(self, pick: int, owner: str) -> None:
         before = self.pick(pick)
         claim = self.ledger.claim(before.id, owner)
+        if claim.why == "stopped":
+            assert before.state is State.QUEUED
+            assert before.order.bound in self.house.progress().stops
+            self.seats[before.id] = Seat.STOPPED
         if claim.job is None:
             return
         assert claim.job == replace(before, owner=owner, fence=before.fence + 1, not_before=0.0)
@@ -232,6 +238,12 @@ class Machine(RuleBasedStateMachine):
         self.ledger.set_state("b", state, "operator", only_from=[BatchState.OPEN, BatchState.PAUSED])
         self.reload()
 
+    @rule(group=st.sampled_from(["", "chairs", "others"]))
+    def resume_groups(self, group: str) -> None:
+        self.ledger.resume_groups("b", group)
+        self.reload()
+        assert bool(self.house.progress().stops) <= (group == "others")
+
     def reload(self) -> None:
         for job in self.jobs:
             now = self.house.load(job)
@@ -301,7 +313,8 @@ class Machine(RuleBasedStateMachine):
         progress = self.house.progress()
         seats = Counter(self.seats[job] for job in self.jobs)
         assert sum(progress.hot.values()) == seats[Seat.HOT]
-        assert progress.waiting == seats[Seat.WAITING] + seats[Seat.HELD]
+        assert progress.waiting == seats[Seat.WAITING] + seats[Seat.HELD] + seats[Seat.STOPPED]
+        assert progress.stopped == seats[Seat.STOPPED]
 
     @invariant()
     def reasons_are_those_of_the_jobs(self) -> None:

@@ -18,9 +18,11 @@ local e = redis.call('HMGET', epoch, 'id', 'n', 'guard')
 if e[3] then return {'guarded', now, 0} end
 if seen_id ~= '' and (e[1] ~= seen_id or tonumber(e[2] or '0') < seen_n) then return {'went_back', now, 0} end
 
-local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. change.model, 'price_due:' .. change.model)
+local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. change.model, 'price_due:' .. change.model,
+  'stop:' .. change.bound)
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end
 if b[1] ~= 'open' then return {'paused', now, 0} end
+if b[5] then return {'group_stopped', now, 0} end
 local wait = redis.call('PTTL', throttle)
 if wait > 0 then return {'throttled', now, wait} end
 

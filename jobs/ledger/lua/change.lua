@@ -27,6 +27,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
     redis.call('HINCRBY', batch, 'n:' .. change.was_state, -1)
     redis.call('HINCRBY', batch, 'n:' .. change.state, 1)
   end
+  count_end(change, batch, now)
 
   if change.fingerprint ~= '' and change.fingerprint_to ~= 'keep' then
     if redis.call('GET', KEYS[8]) == change.job then

@@ -1,7 +1,7 @@
 -- Takes a job into ownership under a new fence.
 -- KEYS: 1 job, 2 batch, 3 leases, 4 due. ARGV: 1 job id, 2 owner, 3 op, 4 lease_ms, 5 resend_ms, 6 the owner's spool
 local now = clock()
-local j = redis.call('HMGET', KEYS[1], 'state', 'owner', 'op', 'nb', 'group', 'live', 'spool')
+local j = redis.call('HMGET', KEYS[1], 'state', 'owner', 'op', 'nb', 'group', 'live', 'spool', 'bound')
 if not j[1] then return {'missing', now} end
 if not j[6] then return {'final', now} end
 if j[3] ~= ARGV[3] then
@@ -16,6 +16,11 @@ if j[3] ~= ARGV[3] then
   if j[1] == 'queued' and state == 'paused' then
     redis.call('ZADD', KEYS[4], now + tonumber(ARGV[5]), ARGV[1])
     return {'paused', now}
+  end
+  if j[1] == 'queued' and state == 'open' and redis.call('HEXISTS', KEYS[2], 'stop:' .. (j[8] or '')) == 1 then
+    redis.call('ZADD', KEYS[4], now + tonumber(ARGV[5]), ARGV[1])
+    take_seat(KEYS[1], KEYS[2], j[5], 'stopped')
+    return {'stopped', now}
   end
   redis.call('ZREM', KEYS[4], ARGV[1])
   redis.call('ZADD', KEYS[3], now + tonumber(ARGV[4]), ARGV[1])

@@ -1,25 +1,34 @@
--- Moves a cursor from k to k+n and creates those n jobs: both, or neither.
--- KEYS: 1 batch, 2 jobs of the batch, 3 due, 4.. the jobs. ARGV: 1 group, 2 cursor, 3 op, 4 low, 5 resend_ms, 6 live,
--- then job id and order for each job
+-- Moves a cursor on and creates the jobs of the rows between: both, or neither. Rows of stopped groups are stepped over;
+-- from where on is kept for each ("behind"), and a later feed with that cursor creates them.
+-- KEYS: 1 batch, 2 jobs of the batch, 3 due, 4.. the jobs. ARGV: 1 group, 2 from, 3 to, 4 whose cursor behind the
+-- batch's this is ('' = the batch's own), 5 op, 6 low, 7 resend_ms, 8 live, 9 how many groups are stepped over, then group
+-- and first row for each, then job id, order and bound for each job
 local now = clock()
-local group, cursor = ARGV[1], tonumber(ARGV[2])
-local b = redis.call('HMGET', KEYS[1], 'state', 'cursor:' .. group, 'staged:' .. group, 'fed:' .. group)
-if b[4] == ARGV[3] then return {'done', now} end
-if b[1] ~= 'open' or tonumber(b[2] or '-1') ~= cursor then return {'elsewhere', now} end
+local group, from, to, whose = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local cursor = whose == '' and 'cursor:' .. group or 'behind:' .. group .. ':' .. whose
+local b = redis.call('HMGET', KEYS[1], 'state', cursor, 'staged:' .. group, 'fed:' .. group, 'cursor:' .. group)
+if b[4] == ARGV[5] then return {'done', now} end
+if b[1] ~= 'open' or tonumber(b[2] or '-1') ~= from then return {'elsewhere', now} end
 local n = #KEYS - 3
-if cursor + n > tonumber(b[3] or '0') then return {'elsewhere', now} end
+local first = tonumber(b[5] or '0')
+if to > (whose == '' and tonumber(b[3] or '0') or first) then return {'elsewhere', now} end
 -- First a write that maxmemory refuses: once any write has passed, it would let the rest of the script through.
 redis.call('HINCRBY', KEYS[1], 'n:queued', n)
+local steps = tonumber(ARGV[9])
 for i = 1, n do
-  local id, order = ARGV[5 + 2 * i], ARGV[6 + 2 * i]
-  local job = KEYS[3 + i]
+  local at = 9 + 2 * steps + 3 * (i - 1)
+  local id, order, job = ARGV[at + 1], ARGV[at + 2], KEYS[3 + i]
   redis.call('DEL', job)
   redis.call('HSET', job, 'state', 'queued', 'attempt', 1, 'fence', 0, 'owner', '', 'sent', 0, 'nb', 0, 'reserve', 0,
-    'paid', 0, 'group', group, 'seat', 'hot', 'op', '', 'at', now, 'order', order, 'live', ARGV[6])
+    'paid', 0, 'group', group, 'seat', 'hot', 'op', '', 'at', now, 'order', order, 'live', ARGV[8], 'bound', ARGV[at + 3])
   redis.call('SADD', KEYS[2], id)
-  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), id)
+  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[7]), id)
+end
+for i = 1, steps do
+  redis.call('HSETNX', KEYS[1], 'behind:' .. group .. ':' .. ARGV[8 + 2 * i], ARGV[9 + 2 * i])
 end
 redis.call('HINCRBY', KEYS[1], 'hot:' .. group, n)
-redis.call('HSET', KEYS[1], 'cursor:' .. group, cursor + n, 'fed:' .. group, ARGV[3], 'low:' .. group, ARGV[4])
+redis.call('HSET', KEYS[1], cursor, to, 'fed:' .. group, ARGV[5], 'low:' .. group, ARGV[6])
+if whose ~= '' and to >= first then redis.call('HDEL', KEYS[1], cursor) end
 redis.call('HDEL', KEYS[1], 'feeding:' .. group)
 return {'done', now}

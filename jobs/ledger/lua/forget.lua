@@ -10,6 +10,6 @@ for _, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
 end
 local part = redis.call('HGET', KEYS[1], 'part_pending')
 if part then redis.call('DEL', KEYS[3] .. ':' .. part) end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('DEL', KEYS[1], KEYS[1] .. ':ends', KEYS[2], KEYS[3])
 redis.call('ZREM', KEYS[4], ARGV[1])
 return {'done', now}

@@ -5,4 +5,5 @@ local now = clock()
 local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
 if is ~= 'same' then return {is, now, told(change, ARGV[3])} end
+if change.retry and not may_try_again(KEYS[2]) then return {'no_budget', now, 0} end
 return {'done', now, carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5]))}
