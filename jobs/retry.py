@@ -36,7 +36,7 @@ def after_failure(
     code: str,
     detail: str,
     *,
-    at: float = 0.0,
+    at: float,
     within_s: float = RETRY_FOR_S,
     for_good: bool = False,
     cost: int | None = None,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from jobs.batch import Batch, BatchState, Progress, document
+from jobs.bounds import Stop
 from jobs.money import Reached
+from jobs.report.wording import shown
 
 BATCH = Batch(
     id="b-1", name="b", created_at=1.0, rows=40, groups={}, expected=1, at_most=2, ceiling=2_000_000, allowance=0
@@ -47,6 +51,35 @@ def test_a_batch_whose_first_edits_were_too_dear_shows_the_sum() -> None:
     assert found["detail"] == (
         "The first 20 edits cost $2.70, expected were $0.90: 200 % over. `retouch resume b-1` goes on all the same."
     )
+
+
+def test_a_batch_that_waits_after_failures_says_how_many_and_which_groups_are_stopped() -> None:
+    stops = {
+        "knives": Stop(why="moderated", count=17, of=30, at=1.0),
+        "[beds]\x1b": Stop(why="failed", count=16, of=20, at=1.0),
+    }
+    found = told("failures", about={"why": "left"}, stops=stops)
+
+    assert found["stopped_groups"][1] == {"group": "knives", "why": "moderated", "count": 17, "of": 30, "since": 1.0}
+    assert found["detail"] == (
+        "All rows that are left belong to groups that are stopped."
+        f" The group {shown('[beds]' + chr(27))} is stopped: 16 of its last 20 failed."
+        " The group knives is stopped: 17 of its last 30 were moderated."
+        " Look at why, then `retouch resume b-1` goes on, with `--group` one group alone."
+    )
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"why": "failed", "count": 51, "of": 81}, "51 of the batch's last 81 edits failed. "),
+        ({"why": "moderated", "count": 16, "of": 30}, "16 of the batch's last 30 edits were moderated. "),
+        ({"why": "moderated_cost", "cost": 5_030_000, "limit": 5_000_000}, "have cost $5.03, more than $5.00. "),
+        ({"why": "groups", "count": 16}, "16 groups are stopped. "),
+    ],
+)
+def test_a_batch_that_waits_after_failures_shows_the_arithmetic(about: dict[str, Any], said: str) -> None:
+    assert said in told("failures", about=about)["detail"]
 
 
 def test_a_batch_that_waits_for_something_else_says_nothing_of_money() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from jobs.events import AttemptFailed, Failed
 from jobs.job import Failure, Job, Order
 from jobs.request import Request
-from jobs.retry import ATTEMPTS, LONGEST_WAIT_S, after_failure, backoff, doubt_wait, throttled_wait
+from jobs.retry import ATTEMPTS, LONGEST_WAIT_S, after_failure, backoff, doubt_wait, throttled_wait, without_budget
 
 
 def job(*codes: str) -> Job:
@@ -29,26 +29,28 @@ def longest(_low: float, high: float) -> float:
 
 
 def test_a_try_that_counts_is_followed_by_another_after_a_wait() -> None:
-    event = after_failure(job(), "api_error", "oops", jitter=longest)
+    event = after_failure(job(), "api_error", "oops", jitter=longest, at=0.0)
 
     assert event == AttemptFailed(code="api_error", detail="oops", wait=2.0)
 
 
 def test_the_last_try_ends_the_row() -> None:
-    event = after_failure(job(*["api_error"] * (ATTEMPTS - 1)), "api_error", "oops")
+    event = after_failure(job(*["api_error"] * (ATTEMPTS - 1)), "api_error", "oops", at=0.0)
 
     assert event == Failed(code="api_error", detail="oops")
 
 
 def test_three_tries_are_made_and_no_fourth() -> None:
-    ends = [isinstance(after_failure(job(*["api_error"] * before), "api_error", "x"), Failed) for before in range(4)]
+    ends = [
+        isinstance(after_failure(job(*["api_error"] * before), "api_error", "x", at=0.0), Failed) for before in range(4)
+    ]
 
     assert ends == [False, False, True, True]
 
 
 def test_what_a_failed_try_cost_goes_with_it_whether_or_not_another_follows() -> None:
-    tried_again = after_failure(job(), "api_error", "oops", cost=14_000)
-    ended = after_failure(job(), "api_error", "oops", cost=14_000, for_good=True)
+    tried_again = after_failure(job(), "api_error", "oops", cost=14_000, at=0.0)
+    ended = after_failure(job(), "api_error", "oops", cost=14_000, for_good=True, at=0.0)
 
     assert isinstance(tried_again, AttemptFailed)
     assert isinstance(ended, Failed)
@@ -56,13 +58,39 @@ def test_what_a_failed_try_cost_goes_with_it_whether_or_not_another_follows() ->
 
 
 def test_a_resubmitted_doubt_does_not_count_as_a_failed_try() -> None:
-    event = after_failure(job("in_doubt", "in_doubt", "api_error"), "api_error", "oops")
+    event = after_failure(job("in_doubt", "in_doubt", "api_error"), "api_error", "oops", at=0.0)
 
     assert isinstance(event, AttemptFailed)
 
 
 def test_a_failure_for_good_is_not_tried_again() -> None:
-    assert isinstance(after_failure(job(), "image_rejected", "bad", for_good=True), Failed)
+    assert isinstance(after_failure(job(), "image_rejected", "bad", for_good=True, at=0.0), Failed)
+
+
+def test_a_row_is_tried_again_for_an_hour_after_its_first_failure_and_not_longer() -> None:
+    once = job("api_error")
+    within, beyond = (
+        after_failure(once, "api_error", "oops", at=at, within_s=3600.0, jitter=longest) for at in (3596.0, 3596.5)
+    )
+
+    assert within == AttemptFailed(code="api_error", detail="oops", wait=4.0)
+    assert beyond == Failed(
+        code="api_error", detail="oops (not tried again: the first failure was 60 minutes ago)", cost=None
+    )
+
+
+def test_the_first_failure_is_always_tried_again() -> None:
+    assert isinstance(after_failure(job(), "api_error", "oops", at=1e9, within_s=0.0), AttemptFailed)
+
+
+def test_the_time_of_a_doubt_is_not_that_of_a_failure() -> None:
+    assert isinstance(after_failure(job("in_doubt"), "api_error", "oops", at=1e9, within_s=60.0), AttemptFailed)
+
+
+def test_a_row_whose_batch_has_no_tries_left_ends_with_what_failed_and_what_it_cost() -> None:
+    failed = AttemptFailed(code="api_error", detail="oops", wait=2.0, cost=14_000)
+
+    assert without_budget(failed) == Failed(code="retry_budget", detail="api_error: oops", cost=14_000)
 
 
 @given(st.integers(0, 10_000))
