@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from running.programs import Document, eventually
 from tests.acceptance.harness import House, Row
-from tests.acceptance.programs import Document, eventually
 
 SLOTS = 24
 MOST = 15
