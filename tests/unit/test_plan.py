@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalogue import shipped_catalogue
+from jobs.bounds import Shares
 from jobs.request import Param, Request
 from jobs.row import Cells, Picture, Row
 from producers.manifest import dialect
@@ -70,6 +71,21 @@ def test_a_plan_says_what_would_run(tmp_path: Path) -> None:
     assert made.estimate.expected == sum(row.expected for row in rows)
     assert made.ceiling == made.estimate.at_most
     assert rows[0].cells == ("a", "s3://shop/a.jpg", "", "x")
+
+
+def test_a_batch_is_one_group_where_nothing_in_its_plan_makes_several(tmp_path: Path) -> None:
+    one, _ = plan(tmp_path, "id,image,kind\na,s3://shop/a.jpg,x\nb,s3://shop/b.jpg,x\n")
+    named, _ = plan(tmp_path, "id,image,kind\na,s3://shop/a.jpg,x\nb,s3://shop/b.jpg,y\n", group="kind")
+    models, _ = plan(tmp_path, "id,image,model\na,s3://shop/a.jpg,\nb,s3://shop/b.jpg,flux-kontext-max\n")
+
+    assert (one.lone, named.lone, models.lone) == (True, False, False)
+
+
+def test_a_plan_has_the_bounds_of_the_settings_for_what_it_is_expected_to_cost(tmp_path: Path) -> None:
+    made, _ = plan(tmp_path, "id,image\na,s3://shop/a.jpg\n", shares=Shares(failed=0.1, moderated_cost=7))
+
+    assert (made.bounds.failed, made.bounds.failed_batch, made.bounds.moderated) == (3, 10, 15)
+    assert made.bounds.moderated_cost == 7
 
 
 def test_the_ceiling_that_was_given_holds(tmp_path: Path) -> None:
