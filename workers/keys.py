@@ -1,7 +1,8 @@
 """The API keys of this process: which one to submit with, and which one a task was submitted with.
 
 A key that the API refuses is parked for all processes (the ledger says so) until a probe finds that it works again.
-A key behind which submissions only fail is rested for a while, then tried with one job.
+A key behind which submissions only fail is rested for a while, then tried with one job. Where the API as a whole was
+away (it did not even say what credits are left), the rest ends as soon as it is back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ PARKED_S = 60.0
 RUN = 5
 """So many submissions in a row without an answer, or with a 5xx, rest a key."""
 
-REST_S, LONGEST_REST_S = 5.0, 60.0
+REST_S, LONGEST_REST_S = 5.0, 20.0
+"""Half a minute after an outage a batch should be as fast as before, and a trial may cost a doubt: three a minute."""
+
+LOOK_S = 1.0
+"""So often the API is asked, for nothing, whether it answers a key that rests: recovery should not wait for a rest."""
 
 
 @dataclass(slots=True)
@@ -28,6 +33,10 @@ class _Trouble:
     failures: int = 0
     rest_s: float = 0.0
     until: float = 0.0
+    trying: bool = False
+    """One job has been let through, and nothing is known of it yet."""
+    away: bool = False
+    """Since the last failure the API has answered nothing at all."""
 
 
 class KeyRing:
@@ -90,9 +99,29 @@ class KeyRing:
         with self._lock:
             trouble = self._trouble.setdefault(key_id, _Trouble())
             trouble.failures += 1
-            if trouble.failures >= RUN and self._now() >= trouble.until:
+            if trouble.failures >= RUN and (trouble.trying or self._now() >= trouble.until):
                 trouble.rest_s = min(max(trouble.rest_s * 2, REST_S), LONGEST_REST_S)
                 trouble.until = self._now() + trouble.rest_s
+                trouble.trying = trouble.away = False
+
+    def resting(self) -> Sequence[Key]:
+        """Return the keys that rest, and are not parked."""
+        with self._lock:
+            tired = {id_ for id_, trouble in self._trouble.items() if trouble.failures >= RUN}
+            return [key for key in self._keys.values() if key.id in tired - self._parked]
+
+    def looked(self, key_id: str, *, answers: bool) -> None:
+        """Note whether the API answers a resting key at all. An API that is back is tried at once, and by one job.
+
+        One that answers this and fails submissions only is left its rest: each trial may cost an edit.
+        """
+        with self._lock:
+            trouble = self._trouble.get(key_id)
+            if trouble is None or trouble.failures < RUN:
+                return
+            if trouble.away and answers:
+                trouble.rest_s, trouble.until = 0.0, self._now()
+            trouble.away = not answers
 
     def answered(self, key_id: str) -> None:
         """Note that the API answered a submission: the key needs no rest."""
@@ -117,5 +146,6 @@ class KeyRing:
             return True
         if self._now() < trouble.until:
             return False
-        trouble.until = self._now() + trouble.rest_s
+        trouble.until = self._now() + max(trouble.rest_s, REST_S)
+        trouble.trying = True
         return True

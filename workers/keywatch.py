@@ -62,6 +62,15 @@ class KeyWatch:
             elif isinstance(found, KeyRefused):
                 log.info("key still refused", key=key_id, status=found.status)
 
+    def ask_resting(self) -> None:
+        """Ask the API whether it answers the keys that rest; it may take as long as the API does not answer."""
+        desk = self._desk
+        for key in desk.keys.resting():
+            found = desk.api.credits(key)
+            if found is None:
+                desk.away.failed("api", "it does not say what credits are left")
+            desk.keys.looked(key.id, answers=found is not None)
+
     def let_go(self, batch: str, progress: Progress) -> None:
         """Let a batch go on that waited for a key, once one works.
 

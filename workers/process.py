@@ -35,7 +35,8 @@ from workers.gate import Gate
 from workers.inputs import Inputs
 from workers.intents import Intents
 from workers.keeper import LeaseKeeper
-from workers.keys import KeyRing
+from workers.keys import LOOK_S, KeyRing
+from workers.keywatch import KeyWatch
 from workers.pace import Pace
 from workers.results import Results
 from workers.spool.spool import Spool
@@ -112,6 +113,7 @@ class Process:
             target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True
         ).start()
         threading.Thread(target=self._watch, name="appetite", daemon=True).start()
+        threading.Thread(target=self._ask_resting, name="resting-keys", daemon=True).start()
         self._tell_room()
         log.info("worker started", owner=desk.owner, threads=desk.threads, origin=self._settings.api.origin)
 
@@ -148,6 +150,15 @@ class Process:
         self.desk.api.close()
         self.desk.spool.close()
         log.info("worker stopped", owner=self.desk.owner)
+
+    def _ask_resting(self) -> None:
+        """Look whether the API is back; a thread of its own, since an API that is away may let everybody wait."""
+        watch = KeyWatch(self.desk)
+        while not self.desk.stopping.wait(LOOK_S):
+            try:
+                watch.ask_resting()
+            except Exception:
+                log.exception("resting keys not looked at")
 
     def _watch(self) -> None:
         """End this process with 1 when it has lost its appetite, so that whoever looks after it starts it anew."""

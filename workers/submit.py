@@ -30,8 +30,9 @@ log = structlog.get_logger(__name__)
 STORAGE_AWAY_S = 15.0
 """The longest pause between tries while storage is away: nothing is asked of it then."""
 
-API_AWAY_S = 60.0
-"""The longest pause between tries while the API cannot be reached."""
+API_AWAY_S = 15.0
+"""The longest pause between tries while the API cannot be reached: half of the time in which a batch should be as fast
+as before once it is back. A key that rests is asked for here, not at the API."""
 
 _FORMATS: dict[str, Format] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import Any
@@ -292,13 +293,26 @@ def test_while_it_is_unplugged_nothing_listens_and_afterwards_its_tasks_are_stil
     at: Addresses, http: httpx.Client
 ) -> None:
     url = receipt(http, at)["polling_url"]
-    http.post(f"{at.base_url}/admin/pause", json={"form": "refused", "seconds": 1.0})
+    http.post(f"{at.base_url}/admin/pause", json={"form": "refused", "seconds": 2.0})
 
     refused = _asked_until(httpx.HTTPError, url)
     back = _asked_until(httpx.Response, url)
 
     assert refused
     assert back
+
+
+def test_an_answer_that_is_under_way_when_it_is_unplugged_never_comes(at: Addresses, http: httpx.Client) -> None:
+    inject(http, at, slow_answer=1.0, slow_answer_s=15.0)
+
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(submit, http, at)
+        while totals(http, at)["tasks"] == 0:
+            time.sleep(0.02)
+        http.post(f"{at.base_url}/admin/pause", json={"form": "refused", "seconds": 0.1})
+        said = under_way.result(20)
+
+    assert said == "reset"
 
 
 @pytest.mark.parametrize("told", [{"form": "holiday"}, {"form": "refused"}, {"form": "refused", "seconds": -1}])

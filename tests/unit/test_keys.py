@@ -108,6 +108,91 @@ def test_a_trial_that_fails_makes_the_rest_longer() -> None:
     assert (early, keys.next()) == (None, KEY)
 
 
+def test_a_trial_that_fails_at_once_makes_the_rest_longer_too() -> None:
+    clock = Clock()
+    keys = tired(clock)
+    clock.advance(REST_S)
+    keys.next()
+
+    keys.failed(KEY.id)
+    clock.advance(1.9 * REST_S)
+    early = keys.next()
+    clock.advance(0.2 * REST_S)
+
+    assert (early, keys.next()) == (None, KEY)
+
+
+def tired(clock: Clock) -> KeyRing:
+    """Return a ring whose one key has just begun to rest."""
+    keys = KeyRing([KEY], clock)
+    for _ in range(RUN):
+        keys.failed(KEY.id)
+    return keys
+
+
+def test_an_api_that_was_away_and_is_back_is_tried_at_once_and_by_one_job() -> None:
+    clock = Clock()
+    keys = tired(clock)
+
+    keys.looked(KEY.id, answers=False)
+    away = keys.next()
+    keys.looked(KEY.id, answers=True)
+    tried, others = keys.next(), [keys.next() for _ in range(3)]
+
+    assert (away, tried, others) == (None, KEY, [None] * 3)
+
+
+def test_an_api_that_answers_and_only_fails_submissions_is_left_its_rest() -> None:
+    clock = Clock()
+    keys = tired(clock)
+
+    for _ in range(10):
+        keys.looked(KEY.id, answers=True)
+
+    assert keys.next() is None
+    clock.advance(REST_S)
+    assert keys.next() == KEY
+
+
+def test_a_trial_that_fails_needs_another_outage_to_be_repeated_at_once() -> None:
+    clock = Clock()
+    keys = tired(clock)
+    keys.looked(KEY.id, answers=False)
+    keys.looked(KEY.id, answers=True)
+    keys.next()
+    clock.advance(REST_S)
+
+    keys.failed(KEY.id)
+    keys.looked(KEY.id, answers=True)
+
+    assert keys.next() is None
+
+
+def test_only_keys_that_rest_and_are_not_parked_are_asked_about() -> None:
+    keys, _ = ring()
+    for _ in range(RUN):
+        keys.failed(KEY.id)
+        keys.failed(OTHER_KEY.id)
+    keys.failed(THIRD.id)
+
+    both = {key.id for key in keys.resting()}
+    keys.park(OTHER_KEY.id)
+    one = [key.id for key in keys.resting()]
+    keys.answered(KEY.id)
+
+    assert (both, one, list(keys.resting())) == ({KEY.id, OTHER_KEY.id}, [KEY.id], [])
+
+
+def test_a_look_at_a_key_that_does_not_rest_changes_nothing() -> None:
+    keys, _ = ring()
+    keys.failed(KEY.id)
+
+    keys.looked(KEY.id, answers=False)
+    keys.looked(OTHER_KEY.id, answers=False)
+
+    assert {key.id for key in (keys.next(), keys.next()) if key} == {KEY.id, OTHER_KEY.id}
+
+
 def test_failures_between_answers_are_no_outage() -> None:
     keys, _ = ring()
     for _ in range(10 * RUN):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.batch import BatchState
 from tests.unit.desks import KEY, OTHER_KEY, House, make_house
 from workers.api.protocol import KeyRefused, KeyWorks
-from workers.keys import PARKED_S
+from workers.keys import PARKED_S, RUN
 from workers.keywatch import KeyWatch
 
 
@@ -83,3 +83,28 @@ def test_a_batch_that_is_paused_for_another_reason_stays_paused() -> None:
     watch.let_go("b", house.progress())
 
     assert house.progress().state is BatchState.PAUSED
+
+
+def test_a_resting_key_is_tried_again_as_soon_as_the_api_says_what_credits_are_left() -> None:
+    house = make_house()
+    watch = KeyWatch(house.desk)
+    for _ in range(RUN):
+        house.desk.keys.failed(KEY.id)
+
+    watch.ask_resting()
+    away = house.desk.keys.next()
+    house.api.credit[KEY.id] = KeyWorks(micros=1)
+    watch.ask_resting()
+
+    assert (away, house.desk.keys.next()) == (None, KEY)
+
+
+def test_an_api_that_is_away_stays_known_as_that_while_its_key_rests() -> None:
+    house = make_house()
+    watch = KeyWatch(house.desk)
+    for _ in range(RUN):
+        house.desk.keys.failed(KEY.id)
+
+    watch.ask_resting()
+
+    assert [part for part, *_ in house.desk.away._failing.items()] == ["api"]

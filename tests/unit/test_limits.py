@@ -13,6 +13,7 @@ from jobs.limit import FIRST_REST_S, Limit
 from tests.unit.desks import House, make_house, receipt
 from workers.api import protocol
 from workers.edit import edit
+from workers.tick import Tick
 
 MOST = 24
 
@@ -129,3 +130,15 @@ def test_a_ledger_that_is_away_costs_the_hint_and_nothing_else(monkeypatch: pyte
     monkeypatch.setattr(house.ledger, "throttle", away)
 
     assert house.desk.limits.refused(job, 3.0, rate=False) == 3.0
+
+
+def test_a_process_learns_with_each_tick_what_others_have_lowered() -> None:
+    house = make_house(slots=MOST)
+    jobs = begun(house, 2)
+    house.ledger.adjust("flux", lambda limit, _: Limit(most=limit.most, size=2, since=house.clock()))
+
+    Tick(house.desk).once()
+    for job in jobs:
+        house.desk.limits.taken(job)
+
+    assert size(house) == 3
