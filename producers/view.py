@@ -196,7 +196,7 @@ class View:
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
         found += [each["sentence"] for each in lowered(self._ledger.limits())]
         if progress.kept:
-            found += self._on_disks(progress)
+            found += self._on_disks(batch, progress)
         if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
             found.append(
                 "All pictures uploaded so far are done and more are to come: if no command is uploading them,"
@@ -204,7 +204,7 @@ class View:
             )
         return found
 
-    def _on_disks(self, progress: Progress) -> list[str]:
+    def _on_disks(self, batch: Batch, progress: Progress) -> list[str]:
         """Return a sentence for each worker's disk that paid results lie on."""
         spools = {spool.id: spool for spool in self._ledger.spools()}
         found = []
@@ -213,7 +213,8 @@ class View:
             where = f"{spool.folder} of {spool.host}" if spool else f"disk {name}"
             lie = "result lies" if rows == 1 else "results lie"
             found.append(f"{rows:,} paid {lie} in {where} and will be stored by the worker there when storage answers.")
-        return found
+        again = f"`retouch cancel {batch.id} --kept` gives it up and `retouch retry {batch.id}` buys it again."
+        return [*found, f"What lies on a disk that will not come back: {again}"]
 
     def _slots(self, batch: Batch) -> tuple[int, int]:
         """Return the slots taken and all there are just now, of the outermost groups that the batch uses."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,6 +109,47 @@ def test_with_urls_that_die_early_an_outage_and_killed_workers_lose_nothing_that
     assert twice <= lost, "what was kept was not fetched again"
     for disk in disks:
         assert list((Path(disk["RETOUCH_WORKER__SPOOL_DIR"]) / "kept").iterdir()) == []
+
+
+def test_results_on_a_disk_that_never_comes_back_are_given_up_and_bought_again_at_a_price_that_was_shown(
+    shop: House, store: RunningS3, tmp_path: Path
+) -> None:
+    api = shop.simulate("--latency", "6")
+    disk = tmp_path / "disk-a"
+    victim = shop.worker(RETOUCH_WORKER__SPOOL_DIR=str(disk))
+    shop.working(victim)
+    rows = shop.rows(3)
+    batch = shop.submit(shop.manifest(rows), allowance="0")
+    eventually(lambda: shop.states_of(victim)["running"] == 3, 30, "all three are bought")
+    store.server.stop()
+    eventually(lambda: _all_kept(shop, batch) == 3, 60, "all three are on the disk")
+    victim.kill()
+    shutil.rmtree(disk)
+    store.server.start()
+    shop.worker(RETOUCH_WORKER__SPOOL_DIR=str(tmp_path / "disk-b"))
+
+    shown = shop.status(batch)
+    given_up = shop.retouch("cancel", batch, "--kept", "--yes", "--json")
+    first = shop.ended(batch, 60)
+    unasked = shop.retouch("retry", batch, "--json")
+    bought = shop.retouch("retry", batch, "--yes", "--json", "--watch")
+    books = shop.books(batch)
+
+    assert shown["counts"]["kept"] == 3
+    assert any(str(disk) in sentence for sentence in shown["warnings"])
+    assert given_up.code == 0, given_up
+    assert "3 rows" in given_up.err
+    assert first.states == {"failed": 3}
+    assert [(reason["code"], reason["rows"]) for reason in first.summary["reasons"]] == [("paid_not_delivered", 3)]
+    assert (unasked.code, unasked.document["error"]["code"]) == (2, "nobody_to_ask")
+    assert bought.code == 0, bought
+    assert re.search(r"3 edits for about \$\d.*, at most \$\d", bought.err)
+    assert books.lost(ids_of(rows)) == []
+    assert books.changed_on_the_way() == []
+    assert books.states == {"stored": 3}
+    assert set(books.charged.values()) == {2}
+    assert books.summary["cost_usd"] == pytest.approx(2 * first.summary["cost_usd"])
+    assert api.totals()["tasks"] == 6
 
 
 def _only_running(shop: House, worker: Program) -> int:

@@ -125,6 +125,7 @@ def test_results_that_are_kept_on_a_workers_disk_are_shown_with_their_place(view
     assert found["kept_on"] == [{"spool": "d1", "rows": 3}, {"spool": "d2", "rows": 1}]
     assert any(text.startswith("3 paid results lie in /spool of node-7") for text in found["warnings"])
     assert any(text.startswith("1 paid result lies in disk d2") for text in found["warnings"])
+    assert any(f"retouch cancel {BATCH.id} --kept" in text for text in found["warnings"])
 
 
 def test_a_batch_that_no_worker_serves_says_so(view: View, ledger: MemoryLedger) -> None:
