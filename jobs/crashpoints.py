@@ -40,9 +40,14 @@ PLACES: Mapping[str, str] = {
     "downloaded": "the whole result is checked and in memory only",
     "filed": "the result is filed, not published",
     # Redis or storage is away, and this worker's disk keeps what is known
+    "note-on-disk": "Redis is away, the receipt is written to the disk, not yet under its name",
     "receipt-noted": "Redis is away, the receipt lies on the disk",
     "note-told": "the ledger has been told of a receipt that still lies on the disk",
+    "picture-on-disk": "storage is away, the result is written to the disk, what it is is not",
     "result-on-disk": "storage is away, the result is written to the disk, not yet under its name",
+    "result-told": "a kept result that no job waits for is told in its batch, it is not filed",
+    "result-put-away": "a kept result that no job waits for is filed, it still lies on the disk",
+    "result-let-go": "a kept result is stored and taken from the others, its bytes still lie on the disk",
     # somebody else goes on
     "lapse-found": "a lapsed lease is found, the job is not moved",
     "taken-over": "the job is moved, no message is sent",

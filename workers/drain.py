@@ -165,7 +165,9 @@ def _file(kept: Kept, about: About, desk: Desk) -> None:
             f"{line}\n".encode(),
             content_type="application/x-ndjson",
         )
+        crashpoint("result-told")
     picture = check_result(data, content_length=None)
     filed = desk.results.file(about.fingerprint, data, picture, job=about.job, batch=about.batch, fresh=False)
+    crashpoint("result-put-away")
     log.warning("filed a paid result that no job waited for", job=about.job, key=filed.key)
     desk.spool.remove(kept)

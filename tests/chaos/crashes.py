@@ -33,6 +33,10 @@ def nothing(rig: Rig, worker: Program, batch: str) -> None:
     """Let the worker come there by itself."""
 
 
+def nobody(rig: Rig, batch: str) -> None:
+    """Let no person do anything."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crash:
     """A death, how the worker comes there, and what has to come of the batch where Redis keeps all it was told."""
@@ -47,6 +51,8 @@ class Crash:
     """A doubt that was never charged stays one, unless it says otherwise."""
     do_before: Callable[[Rig, Program, str], None] = nothing
     """How the first worker comes to where it died."""
+    between: Callable[[Rig, str], None] = nobody
+    """What a person does when the first worker has died."""
     before: str = ""
     """A first worker died here, a while ago."""
     elsewhere: bool = False
@@ -96,6 +102,11 @@ def _storage_away(rig: Rig, worker: Program, batch: str) -> None:
     assert api is not None
     eventually(lambda: api.totals()["polls"], 30, "the task is looked at")
     rig.lose_storage()
+
+
+def _given_up(rig: Rig, batch: str) -> None:
+    said = rig.house.retouch("cancel", batch, "--kept", "--yes", "--json")
+    assert said.code == 0, said
 
 
 def _cancelled(rig: Rig, worker: Program, batch: str) -> None:
@@ -154,11 +165,26 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="recording:Unchanged", rows=lambda house: house.rows(2, "the same"), ends={"stored": 1, "unchanged": 1}),
     Crash(at="recorded:Unchanged", rows=lambda house: house.rows(2, "the same"), ends={"stored": 1, "unchanged": 1}),
     # Redis or storage is away meanwhile
+    Crash(at="note-on-disk", api={"slow_answer": 1.0}, do=_redis_away, doubt=True),
     Crash(at="receipt-noted", api={"slow_answer": 1.0}, do=_redis_away, doubts=1),
     Crash(at="note-told", before="receipt-noted", api={"slow_answer": 1.0}, do_before=_redis_away, doubts=1),
     *(
         Crash(at=at, latency=4.0, do=_storage_away, own_store=True)
-        for at in ("result-on-disk", "recording:Kept", "recorded:Kept")
+        for at in ("picture-on-disk", "result-on-disk", "recording:Kept", "recorded:Kept")
+    ),
+    Crash(at="result-let-go", before="recorded:Kept", latency=4.0, do_before=_storage_away, own_store=True),
+    *(
+        Crash(
+            at=at,
+            before="recorded:Kept",
+            latency=4.0,
+            do_before=_storage_away,
+            between=_given_up,
+            own_store=True,
+            ends={"failed": 1},
+            allowances=(AMPLE,),  # a Redis that forgets that it was given up lets it be stored
+        )
+        for at in ("result-told", "result-put-away")
     ),
     # nothing is bought
     Crash(at="recording:Failed", rows=_taken_output, ends={"failed": 1}, charges=0),

@@ -90,6 +90,11 @@ class Rig:
             said = self.house.retouch("reconcile", batch, "--yes", "--json", **env)
             assert said.code == 0, said
 
+    def on_disk(self) -> list[str]:
+        """Return what lies on the workers' disk, whole or half written."""
+        spool = self.house.folder / "retouch-data" / "spool"
+        return [str(path) for place in ("kept", "notes", "coming") for path in spool.glob(f"{place}/*")]
+
     def ends(self, batch: str, within: float = 60.0) -> None:
         """Wait until the batch's summary lies in the bucket; doubts on the way are not waited for."""
         key = f"{self.house.prefix}batches/{batch}/summary.json"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from jobs.crashpoints import EVENT_PLACES, PLACES, names
-from running.programs import ROOT
+from running.programs import ROOT, eventually
 from tests.acceptance.checker import Books
 from tests.acceptance.harness import picture
 from tests.acceptance.test_main_job import ids_of
@@ -50,6 +50,7 @@ def dead(scene: Rig, crash: Crash, allowance: str, **env: str) -> tuple[str, lis
         scene.dies(first)
         scene.mend()
         scene.meets(Fate.KEPT)
+        crash.between(scene, batch)
     worker = house.worker(RETOUCH_TEST__CRASH_AT=crash.at, **env)
     crash.do(scene, worker, batch)
     scene.dies(worker)
@@ -94,6 +95,7 @@ def test_a_death_there_costs_what_the_table_says(scene: Rig, crash: Crash, allow
     scene.meets(Fate.KEPT)
     scene.house.worker(**crash.env)
     scene.ends(batch)
+    eventually(lambda: scene.on_disk() == [], 30, "nothing is left on the disk")
     books = scene.house.books(batch)
 
     books.check(ids)

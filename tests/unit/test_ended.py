@@ -104,6 +104,24 @@ def test_a_file_that_does_not_say_whose_it_is_is_nobodys(tmp_path: Path, text: s
     assert (found.name, found.owner, found.lock_is_known) == ("torn", "", False)
 
 
+def test_on_a_disk_that_is_full_one_works_all_the_same_and_leaves_no_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    seen = Users(tmp_path, "seen")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        user = Users(tmp_path, "w0", owner="w0")
+    while_it_lives = ended(seen)
+    die(user)
+    (dead,) = ended(seen)
+
+    assert while_it_lives == []
+    assert not dead.lock_is_known
+
+
 # -- taking over
 
 

@@ -88,6 +88,22 @@ def test_keeping_it_again_changes_nothing(spool: Spool) -> None:
     assert list((spool.folder / "coming").iterdir()) == []
 
 
+def test_two_who_begin_on_a_new_disk_at_once_give_it_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, others = os.link, []
+
+    def linked(new: Path, path: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        others.append(opened(tmp_path))  # it comes, and sweeps, between the file and its name
+        link(new, path)
+
+    monkeypatch.setattr(os, "link", linked)
+
+    first = opened(tmp_path)
+
+    assert [other.id for other in others] == [first.id]
+    assert list((tmp_path / "coming").iterdir()) == []
+
+
 def test_what_was_let_go_is_gone(spool: Spool) -> None:
     spool.keep(JOB, RESULT, SEEN)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from jobs.crashpoints import crashpoint
 from jobs.job import Job, Order, Receipt, State
 from workers.spool.about import task_name
 from workers.spool.disk import private_folder, settle, write_durably
@@ -47,6 +48,7 @@ class Notes:
         coming = self._coming / f"{self._user}-{name}"
         coming.unlink(missing_ok=True)
         write_durably(coming, json.dumps(text).encode())
+        crashpoint("note-on-disk")
         coming.rename(self._folder / name)
         settle(self._folder)
 

@@ -46,7 +46,7 @@ class Shelf:
         self.kept = private_folder(folder / "kept")
         self.coming = private_folder(folder / "coming")
         self.damaged = private_folder(folder / "damaged")
-        self.id = _id_of(folder, self.coming)
+        self.id = _id_of(folder, self.coming / f"{user}-id")
         """Which disk this is."""
 
     def put(self, about: About, data: bytes) -> None:
@@ -54,6 +54,7 @@ class Shelf:
         coming = private_folder(self.coming / f"{self._user}-{next(self._count)}")
         try:
             write_durably(coming / _picture(about), data)
+            crashpoint("picture-on-disk")
             write_durably(coming / ABOUT, about.as_json().encode())
             settle(coming)
             crashpoint("result-on-disk")
@@ -99,6 +100,7 @@ class Shelf:
         going = self.coming / f"{self._user}-{next(self._count)}"
         with suppress(FileNotFoundError):
             kept.path.rename(going)  # so that no half of it is ever found
+        crashpoint("result-let-go")
         shutil.rmtree(going, ignore_errors=True)
 
     def sweep(self, alive: set[str]) -> None:
@@ -133,11 +135,10 @@ def _picture(about: About) -> str:
     return f"result.{extension(about.format)}"
 
 
-def _id_of(folder: Path, coming: Path) -> str:
-    """Return the name of this disk; the first who asks gives it one."""
+def _id_of(folder: Path, new: Path) -> str:
+    """Return the name of this disk; the first who asks gives it one, in a file that is `new` until it is whole."""
     path = folder / "id"
     if not path.exists():
-        new = coming / f"id-{secrets.token_hex(8)}"
         write_durably(new, secrets.token_hex(8).encode())
         with suppress(FileExistsError):
             os.link(new, path)

@@ -50,8 +50,8 @@ class Spool:
         self._lock = threading.Lock()
         self._reserved: dict[tuple[str, int], int] = {}
         user = secrets.token_hex(8)
+        self._users = Users(self.folder, user, owner=owner)  # first: what others half write is swept, ours is not
         self._shelf = Shelf(self.folder, user)
-        self._users = Users(self.folder, user, owner=owner)
         self._room = Room(self.folder, self._users, limit, lying=lambda: self._shelf.sizes()[1])
         self.notes = Notes(self.folder, user)
         with self._users.alone():

@@ -56,8 +56,9 @@ class Users:
         with self.alone():  # nobody sees the file before it is locked
             self._own = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._own, fcntl.LOCK_EX)
-            os.pwrite(self._own, json.dumps({"owner": owner, "kernel": this_kernel()}).encode(), _RESERVED)
-            self.write(0)
+            with suppress(OSError):  # a disk that is full must not keep out who comes to empty it
+                os.pwrite(self._own, json.dumps({"owner": owner, "kernel": this_kernel()}).encode(), _RESERVED)
+                self.write(0)
 
     def close(self) -> None:
         """Leave the disk."""
