@@ -15,12 +15,13 @@ from jobs.batch import BatchState
 from jobs.errors import LedgerError, Superseded, Unavailable
 from jobs.events import Accepted, Doubted, Event, Failed, GivenBack, Held, NotSubmitted, Resubmitted
 from jobs.job import Job, State
+from jobs.ledger import memory
 from jobs.ledger.port import Recorded
 from jobs.queues import EDIT, FEED
 from tests.unit.desks import COST, RESERVE, STILL, URL, House, make_house, picture, receipt
 from workers import edit as editing
 from workers.api import protocol
-from workers.api.protocol import ResultReady, SubmitAnswer
+from workers.api.protocol import ResultReady, SubmitAnswer, TaskFailed
 from workers.desk import insistently
 from workers.edit import deliver_receipt, edit
 from workers.turns import HOUSE_THREADS, SPARED
@@ -689,3 +690,36 @@ def test_superseded_at_the_gate_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
     edit("b.1", house.desk)
 
     assert house.desk.keeper.held() == 0
+
+
+def test_a_failed_edit_whose_batch_has_no_new_tries_left_ends_with_that_reason_and_its_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = willing()
+    house.api.polls.clear()
+    house.api.polls.append(TaskFailed(detail="overloaded", for_good=False, cost=COST))
+    monkeypatch.setattr(memory, "may_try_again", lambda *_: False)
+
+    edit("b.1", house.desk)
+
+    ended = json.loads(house.outcomes())
+    assert (ended["state"], ended["reason"], ended["detail"]) == ("failed", "retry_budget", "api_error: overloaded")
+    assert ended["cost_usd"] == COST / 1e6
+
+
+def test_an_edit_that_keeps_failing_is_tried_for_no_longer_than_the_setting_says() -> None:
+    house = willing()
+    house.desk.retry_for_s = 60.0
+    failed = TaskFailed(detail="overloaded", for_good=False, cost=0)
+    house.api.polls.clear()
+    house.api.polls.append(failed)
+    edit("b.1", house.desk)
+    house.clock.advance(61)
+    house.api.submits.append(protocol.Accepted(receipt=receipt("t2")))
+    house.api.polls.append(failed)
+
+    edit("b.1", house.desk)
+
+    ended = json.loads(house.outcomes())
+    assert (ended["reason"], ended["attempts"]) == ("api_error", 2)
+    assert "not tried again: the first failure was 1 minutes ago" in ended["detail"]

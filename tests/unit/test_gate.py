@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.batch import BatchState
-from jobs.events import Accepted, Begun, Cancelled, GivenBack, NotSubmitted
+from jobs.bounds import Bounds
+from jobs.events import Accepted, Begun, Cancelled, Failed, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Recorded
@@ -324,3 +325,15 @@ def test_an_edit_that_was_filed_this_moment_is_looked_up_at_once(monkeypatch: py
     monkeypatch.setattr(house.ledger, "begin", lambda *_, **__: Recorded(closed=Closed.JUST_FILED))
 
     assert entered(house) == GivenBack(wait=0.0, why="just filed")
+
+
+def test_a_row_of_a_stopped_group_is_given_back_at_once_and_unspent() -> None:
+    house = make_house()
+    house.open(rows=2, bounds=Bounds(failed=0))
+    job = house.claimed("b.2")
+    house.moved(house.running("b.1"), Failed(code="api_error", detail="x"))
+
+    event = house.desk.gate.enter(job, BEGUN)
+
+    assert event == GivenBack(wait=0.0, why="its group is stopped")
+    assert house.ledger.slots_used()["flux"] == 0

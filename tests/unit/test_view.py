@@ -9,6 +9,7 @@ import pytest
 
 from config.catalogue import shipped_catalogue
 from jobs.batch import Batch, BatchState, Progress
+from jobs.bounds import Stop
 from jobs.bucket.layout import Layout
 from jobs.ledger.memory import MemoryLedger
 from jobs.ledger.port import SpoolSeen, WorkerSeen
@@ -266,3 +267,21 @@ def test_a_round_that_was_lost_is_told_beside_the_report_of_the_one_before(view:
     assert found["state"] == "done"
     assert found["warnings"][0].startswith("Round 2 never came to its report")
     assert f"`retouch retry {BATCH.id}`" in found["warnings"][0]
+
+
+def test_an_open_batch_says_which_group_is_stopped_and_how_it_goes_on(view: View, ledger: MemoryLedger) -> None:
+    progress = Progress(
+        state=BatchState.OPEN,
+        cursors={},
+        staged={},
+        hot={},
+        counts={},
+        stops={"knives": Stop(why="failed", count=17, of=30, at=NOW)},
+    )
+
+    found = view.document(BATCH, progress)
+
+    assert (
+        "The group knives is stopped: 17 of its last 30 failed."
+        f" `retouch resume {BATCH.id} --group NAME` lets one go on."
+    ) in found["warnings"]
