@@ -41,7 +41,7 @@ class Spending:
         """Add what is known of one row: the outcome that counts of each of its rounds, and charges that came late."""
         known = {outcome["task_id"] for outcome in rounds}
         for outcome in rounds:
-            for charge in _charges(outcome):
+            for charge in charges_of(outcome):
                 self._count(outcome, charge, _cause(outcome, charge))
         for line in late:
             if line["task_id"] not in known:
@@ -80,7 +80,7 @@ class Spending:
         return Entry(sum(e.edits for e in every), sum(e.micros for e in every), sum(e.maybe for e in every))
 
 
-def _charges(outcome: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def charges_of(outcome: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the charges of an outcome; one that was written before charges were has its cost alone."""
     if "charges" in outcome:
         yield from outcome["charges"]

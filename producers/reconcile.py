@@ -8,8 +8,9 @@ of which nothing is known runs again only where no submission can leave without 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
@@ -20,10 +21,12 @@ from jobs.job import FINAL, Order, Receipt, State
 from jobs.ledger.change import counted_reason
 from jobs.ledger.port import Ledger, Restored
 from jobs.models import MICROS_PER_USD, Catalogue
+from jobs.money import PROOF_EDITS, Days, over_estimate
 from jobs.outcome import FOUND, LATE
 from jobs.report.parts import read_parts, write_parts
 from jobs.retry import doubt_wait
 from jobs.row import Row
+from jobs.spend import charges_of
 from jobs.states import apply
 
 UNKNOWN_P999_S = 120.0
@@ -46,6 +49,12 @@ class Known:
     """By row: how often it was in doubt."""
     intents: dict[int, Intent] = field(default_factory=dict)
     """By row: its latest submission."""
+    charges: Counter[int] = field(default_factory=Counter)
+    """By row: how many of its submissions have cost something."""
+    paid: Counter[str] = field(default_factory=Counter)
+    """By model: what they have cost."""
+    first: list[tuple[float, int, int]] = field(default_factory=list)
+    """The first of them: when their row ended, what they cost and were expected to."""
     filed: dict[int, int] = field(default_factory=dict)
     """By row: the attempt whose result a worker has filed from its disk, so that to run it again buys nothing."""
 
@@ -53,6 +62,22 @@ class Known:
         """Return a row's latest submission, if its end is not known."""
         intent = self.intents.get(row)
         return None if intent is not None and intent.attempt <= self.filed.get(row, 0) else intent
+
+    def bought(self, line: Mapping[str, Any]) -> None:
+        """Take what the submissions of a row that has ended have cost, the first edits apart."""
+        for charge in charges_of(line):
+            cost = round(charge["cost_usd"] * MICROS_PER_USD)
+            if cost <= 0:
+                continue
+            self.charges[line["row"]] += 1
+            self.paid[line.get("model", "")] += cost
+            entry = (
+                line.get("at", {}).get("ended") or 0.0,
+                cost,
+                round(line.get("expected_usd", 0.0) * MICROS_PER_USD),
+            )
+            if len(self.first) < PROOF_EDITS or entry < self.first[-1]:
+                self.first = sorted([*self.first, entry])[:PROOF_EDITS]
 
     def saw(self, intent: Intent) -> None:
         """Take the later attempt, and of one attempt what has a receipt."""
@@ -104,6 +129,7 @@ def examine(
     staged: dict[str, int] = {}
     open_rows: list[Row] = []
     exposed = 0
+    due: Counter[str] = Counter()
     for group, rows in batch.groups.items():
         staged[group] = _staged(batch, group, bucket, layout)
         plan = _Plan(batch, group, staged[group], bucket, layout)
@@ -112,6 +138,7 @@ def examine(
         cursors[group] = min(_last_trace(plan, known) + unsure, staged[group])
         for row in plan.rows(cursors[group]):
             exposed += known.doubts.get(row.number, 0) * row.at_most
+            due[row.request.model] += known.charges[row.number] * row.at_most
             if row.number not in known.ended:
                 open_rows.append(row)
     found = [(row.order(batch.id), known.of(row.number)) for row in open_rows]
@@ -126,6 +153,11 @@ def examine(
             doubt_used=exposed,
             reasons={code: (count, known.costs[code]) for code, count in known.rows.items()},
             orders=[order for order, _ in found],
+            first=len(known.first),
+            first_cost=sum(cost for _, cost, _ in known.first),
+            first_expected=sum(expected for _, _, expected in known.first),
+            price_paid=dict(known.paid),
+            price_due=dict(due),
         ),
         bought=[(order, intent) for order, intent in found if intent is not None and intent.receipt is not None],
         doubtful=[
@@ -139,9 +171,19 @@ def examine(
 
 
 def put_right(
-    finding: Finding, *, bucket: Bucket, layout: Layout, ledger: Ledger, catalogue: Catalogue, doubt_wait_s: float
+    finding: Finding,
+    *,
+    bucket: Bucket,
+    layout: Layout,
+    ledger: Ledger,
+    catalogue: Catalogue,
+    doubt_wait_s: float,
+    days: Days,
 ) -> bool:
     """Build a batch anew in the ledger, and let it go on; False if somebody else has done so meanwhile.
+
+    Where its first edits were too dear it waits for a yes, because nobody knows whether there was one. Money of which
+    no day is known is reserved on this one.
 
     What the ledger held of it is written to the bucket where it was an outcome, and forgotten where it was not.
 
@@ -153,25 +195,30 @@ def put_right(
     ledger.forget(batch.id)
     if not ledger.restore(batch, finding.restored):
         return False
+    today = days.book(ledger.now(), simulated=batch.simulated)
     for order, intent in finding.bought:
         if intent.receipt is not None:
-            _moved(order, intent, Accepted(receipt=intent.receipt), ledger)
+            _moved(order, intent, Accepted(receipt=intent.receipt), ledger, today)
     for order, intent in finding.doubtful:
         model = catalogue.models.get(order.request.model)
         wait = doubt_wait(model.latency.p999_s if model else UNKNOWN_P999_S, doubt_wait_s)
-        _moved(order, intent, Doubted(detail=DETAIL, wait=max(intent.at + wait - ledger.now(), 0.0)), ledger)
-    ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
+        _moved(order, intent, Doubted(detail=DETAIL, wait=max(intent.at + wait - ledger.now(), 0.0)), ledger, today)
+    first = finding.restored
+    if over_estimate(first.first, first.first_cost, first.first_expected):
+        ledger.set_state(batch.id, BatchState.PAUSED, "proof", only_from=(BatchState.PAUSED,))
+    else:
+        ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,))
     return True
 
 
-def _moved(order: Order, intent: Intent, event: Event, ledger: Ledger) -> None:
+def _moved(order: Order, intent: Intent, event: Event, ledger: Ledger, today: str) -> None:
     """Bring a queued job to where its submission had come to."""
     job = ledger.load(order.job)
     if job is None:
         return
     begun = apply(
         replace(job, attempt=intent.attempt, doubts=intent.doubts),
-        Begun(fingerprint=intent.fingerprint, key_id=intent.key_id, day=intent.day),
+        Begun(fingerprint=intent.fingerprint, key_id=intent.key_id, day=intent.day or today),
         intent.at or ledger.now(),
     )
     ledger.record(job, begun)
@@ -195,6 +242,7 @@ def _read_outcomes(batch: Batch, known: Known, bucket: Bucket, layout: Layout) -
             known.ended.add(row)
             known.counts[line["state"]] += 1
             known.settled += cost
+            known.bought(line)
             known.doubts[row] = line["doubts"]
             late.pop(line["task_id"], None)
             if code := counted_reason(line["state"], line["reason"]):

@@ -27,6 +27,10 @@ SUMS = (
 )
 
 
+RESTORED = ("settled", "doubts", "doubt_used", "first", "first_cost", "first_expected")
+"""Sums that a batch is put back with."""
+
+
 @dataclass(slots=True)
 class Hot:
     """A job that has not ended, and what the ledger knows about it beside."""
@@ -218,6 +222,12 @@ class DayBooks:
         """Add what moved; what belongs to no day is in no book."""
         for suffix in ("", f":{key}") if key else ("",):
             self._days[day].update({name + suffix: by for name, by in moved.items() if day})
+
+    def at_least(self, day: str, key: str, known: Sums) -> None:
+        """Raise what was settled and used for doubts to what is known of it."""
+        suffix, sums = f":{key}" if key else "", self._days[day]
+        for name in ("settled", "doubt_used"):
+            sums[name + suffix] = max(sums[name + suffix], getattr(known, name))
 
     def admit(self, change: Change, books: Books, caps: Caps) -> Admitted | TooDear:
         """Return whether an edit fits under the ceilings of batch, day and key, in the order of CEILINGS."""

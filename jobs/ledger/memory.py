@@ -16,7 +16,7 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.bounds import may_try_again
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import Books, DayBooks, Expiring, Hot, Indexes, money_moved
+from jobs.ledger.books import RESTORED, Books, DayBooks, Expiring, Hot, Indexes, money_moved
 from jobs.ledger.change import (
     CEILINGS,
     DOUBT_AGAIN_S,
@@ -170,13 +170,20 @@ class MemoryLedger(MemoryPlaces):
             books.cursors.update(restored.cursors)
             books.staged.update(restored.staged)
             books.counts.update(restored.counts)
-            for name in ("settled", "doubts", "doubt_used"):
+            for name in RESTORED:
                 books.sums[name] = getattr(restored, name)
+            books.price_paid.update(restored.price_paid)
+            books.price_due.update(restored.price_due)
             for code, (rows, cost) in restored.reasons.items():
                 books.rows[code], books.costs[code] = rows, cost
             for order in restored.orders:
                 self._create(order, batch.round, books)
             return True
+
+    def restore_day(self, day: str, sums: Mapping[str, Sums]) -> None:
+        with self._lock:
+            for key, known in sums.items():
+                self._days.at_least(day, key, known)
 
     # -- the ledger's life
 

@@ -66,6 +66,12 @@ class Restored:
     reasons: Mapping[str, tuple[int, int]]
     orders: Sequence[Order]
     """The jobs that had been fed and have no outcome; they are queued again."""
+    first: int = 0
+    first_cost: int = 0
+    first_expected: int = 0
+    price_paid: Mapping[str, int] = field(default_factory=dict)
+    price_due: Mapping[str, int] = field(default_factory=dict)
+    """By model: what its edits have cost, and should have cost at the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +227,9 @@ class Ledger(Protocol):
 
     def restore(self, batch: Batch, restored: Restored) -> bool:
         """Put a batch back, paused; False where the ledger holds it (then nothing changes)."""
+
+    def restore_day(self, day: str, sums: Mapping[str, Sums]) -> None:
+        """Let a day, and each API key on it (all: an empty name), have settled and used for doubts at least this."""
 
     # -- the ledger's life
     def epoch(self) -> Epoch:

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from jobs.batch import Batch, BatchState, Progress
 from jobs.errors import Superseded
 from jobs.job import Job, Order
-from jobs.ledger.books import MONEY
+from jobs.ledger.books import MONEY, RESTORED
 from jobs.ledger.change import (
     CEILINGS,
     DOUBT_AGAIN_S,
@@ -202,7 +202,9 @@ class RedisLedger(Leases, RedisPlaces):
         known |= {f"n:{state}": count for state, count in restored.counts.items()}
         for code, (rows, cost) in restored.reasons.items():
             known |= {f"rows:{code}": rows, f"cost:{code}": cost}
-        known |= {name: getattr(restored, name) for name in ("settled", "doubts", "doubt_used")}
+        known |= {name: getattr(restored, name) for name in RESTORED}
+        known |= {f"price_paid:{model}": paid for model, paid in restored.price_paid.items()}
+        known |= {f"price_due:{model}": due for model, due in restored.price_due.items()}
         flat = [part for pair in known.items() for part in pair]
         args: list[str | int] = [batch.id, uuid.uuid4().hex, _RESEND_MS, len(flat), *flat]
         for order in restored.orders:
@@ -211,6 +213,14 @@ class RedisLedger(Leases, RedisPlaces):
             args.append(order.bound)
         keys = [k.batch(batch.id), k.jobs(batch.id), k.due, k.batches, *(k.job(each.job) for each in restored.orders)]
         return bool(self._script("restore", keys, args)[0] == "done")
+
+    def restore_day(self, day: str, sums: Mapping[str, Sums]) -> None:
+        """Let a day, and each API key on it, have settled and used for doubts at least this."""
+        args: list[str | int] = []
+        for key, known in sums.items():
+            suffix = f":{key}" if key else ""
+            args += [f"settled{suffix}", known.settled, f"doubt_used{suffix}", known.doubt_used]
+        self._script("restore_day", [self._keys.money(day)], args)
 
     # -- the ledger's life
 

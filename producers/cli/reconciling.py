@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.parts import place_of
+from config.parts import days_of, place_of
 from jobs.batch import Batch
 from jobs.errors import NotFound
 from jobs.ledger.port import Epoch
@@ -17,6 +17,7 @@ from jobs.report.wording import counted, dollars
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Stop, Voice
+from producers.daybook import restore_today
 from producers.reconcile import Finding, examine, put_right
 
 Batches = Annotated[
@@ -41,6 +42,13 @@ def reconcile(batch: Batches = None, yes: o.Yes = False, json: o.Json = False, q
             yes or (voice.at_terminal and voice.confirm("Put this right, and go on?"))
         )
         if started:
+            restore_today(
+                [finding.batch.id for finding in findings],
+                ledger=house.ledger,
+                bucket=house.bucket,
+                layout=house.layout,
+                days=days_of(house.settings),
+            )
             for finding in findings:
                 _put_right(finding, house)
             if left := sorted(set(lost) - set(names)):
@@ -99,6 +107,7 @@ def _put_right(finding: Finding, house: House) -> None:
         ledger=house.ledger,
         catalogue=house.catalogue,
         doubt_wait_s=house.settings.submit.doubt_wait_s,
+        days=days_of(house.settings),
     )
     house.hints.look(order.job for order in finding.restored.orders)
     house.hints.feed(finding.batch.id, finding.batch.groups)

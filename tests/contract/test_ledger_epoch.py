@@ -8,9 +8,14 @@ from jobs import events as e
 from jobs.batch import BatchState
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Epoch, Restored
+from jobs.money import Caps, Sums
 
 if TYPE_CHECKING:
     from tests.contract.conftest import House
+
+
+RESERVE, COST = 60_000, 45_000
+TODAY, KEY = "2026-11-22", "k1"
 
 
 def closed(house: House, job: str) -> Closed | None:
@@ -130,3 +135,50 @@ def test_a_batch_that_the_ledger_holds_is_not_put_back(house: House) -> None:
 
     assert not house.ledger.restore(agreed, nothing)
     assert house.progress() == before
+
+
+def test_a_batch_is_put_back_with_what_its_first_edits_and_its_model_cost(house: House) -> None:
+    """Else the reserve of a dear model fell back to the price list, and the first edits were looked at again."""
+    agreed = house.open(ceiling=10 * RESERVE)
+    house.ledger.forget("b")
+    orders = house.orders([3, 7])
+    restored = Restored(
+        cursors={"flux": 12},
+        staged={"flux": 40},
+        counts={"stored": 2},
+        settled=4 * RESERVE,
+        doubts=0,
+        doubt_used=0,
+        reasons={},
+        orders=orders,
+        first=2,
+        first_cost=4 * RESERVE,
+        first_expected=2 * COST,
+        price_paid={orders[0].request.model: 4 * RESERVE},
+        price_due={orders[0].request.model: 2 * RESERVE},
+    )
+
+    house.ledger.restore(agreed, restored)
+    house.ledger.set_state("b", BatchState.OPEN, "", only_from=[BatchState.PAUSED])
+    progress = house.progress()
+    house.begun("b.3")
+
+    assert (progress.first, progress.first_cost, progress.first_expected) == (2, 4 * RESERVE, 2 * COST)
+    assert house.progress().reserved == 2 * RESERVE
+
+
+def test_a_day_is_restored_to_no_less_than_what_is_known_and_its_caps_hold(house: House) -> None:
+    house.open()
+    jobs = house.feed(2)
+    known = {"": Sums(settled=5 * COST, doubt_used=RESERVE), KEY: Sums(settled=3 * COST)}
+
+    for _ in range(2):
+        house.ledger.restore_day(TODAY, known)
+    house.ledger.restore_day(TODAY, {"": Sums(settled=COST), KEY: Sums()})
+    job = house.claimed(jobs[0])
+    full = Caps(day=5 * COST + 2 * RESERVE - 1)
+    refused = house.ledger.begin(job, house.to_begin(job), caps=full)
+
+    assert house.ledger.money(TODAY) == known[""]
+    assert house.ledger.money(TODAY, KEY) == known[KEY]
+    assert refused.closed is Closed.DAY_CAP

@@ -13,6 +13,8 @@ from jobs.bucket.layout import Layout
 from jobs.intent import Intent
 from jobs.job import Receipt, State
 from jobs.ledger.memory import MemoryLedger
+from jobs.money import PROOF_EDITS, Days, Sums
+from producers.daybook import restore_today
 from producers.reconcile import Finding, examine, put_right
 from tests.fakes import FakeBucket
 from tests.unit.test_rounds import batch_in, row
@@ -20,6 +22,7 @@ from tests.unit.test_rounds import batch_in, row
 LAYOUT = Layout()
 CATALOGUE = shipped_catalogue()
 NOW = 1_800_000_000.0
+MODEL = row(1).request.model
 
 
 @pytest.fixture
@@ -43,7 +46,11 @@ def outcome(bucket: FakeBucket, number: int, state: str = "stored", **more: Any)
         "attempt": 1,
         "state": state,
         "reason": "",
+        "model": MODEL,
         "cost_usd": 0.03,
+        "cost_source": "receipt",
+        "expected_usd": 0.03,
+        "at": {"ended": NOW},
         "doubts": 0,
         "task_id": f"t{number}",
         "fingerprint": f"f{number}",
@@ -76,7 +83,8 @@ def found(batch: Batch, bucket: FakeBucket, ledger: MemoryLedger, *, intents: bo
 
 def righted(batch: Batch, bucket: FakeBucket, ledger: MemoryLedger, **how: Any) -> Finding:
     finding = found(batch, bucket, ledger, **how)
-    assert put_right(finding, bucket=bucket, layout=LAYOUT, ledger=ledger, catalogue=CATALOGUE, doubt_wait_s=30.0)
+    where: dict[str, Any] = {"bucket": bucket, "layout": LAYOUT, "ledger": ledger, "catalogue": CATALOGUE}
+    assert put_right(finding, **where, doubt_wait_s=30.0, days=Days())
     return finding
 
 
@@ -209,3 +217,108 @@ def test_looking_changes_nothing(bucket: FakeBucket, ledger: MemoryLedger) -> No
 
     assert {head.key: head.etag for head in bucket.keys("")} == before
     assert ledger.batches() == []
+
+
+# -- money
+
+DAY = "2027-01-15"
+"""The day of NOW."""
+
+
+def charged(attempt: int = 1, cost: float = 0.03, day: str = DAY, key: str = "k1", **more: Any) -> dict[str, Any]:
+    return {
+        "attempt": attempt,
+        "day": day,
+        "key": key,
+        "source": "receipt",
+        "cost_usd": cost,
+        "maybe_usd": 0.0,
+    } | more
+
+
+def restored(bucket: FakeBucket, ledger: MemoryLedger, *reopened: str) -> tuple[Sums, Sums]:
+    """Restore the day twice, and return its sums and those of one key."""
+    for _ in range(2):
+        restore_today(reopened, ledger=ledger, bucket=bucket, layout=LAYOUT, days=Days())
+    return ledger.money(DAY), ledger.money(DAY, "k1")
+
+
+def test_what_the_first_edits_cost_and_what_a_model_costs_is_known_again(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    batch = batch_of(bucket)
+    for number in range(1, 4):
+        outcome(bucket, number, model=MODEL, expected_usd=0.028, charges=[charged(cost=0.03)], at={"ended": number})
+
+    finding = righted(batch, bucket, ledger)
+
+    at_most = row(1).at_most
+    assert (finding.restored.price_paid, finding.restored.price_due) == ({MODEL: 90_000}, {MODEL: 3 * at_most})
+    known = ledger.batch("autumn")
+    assert known is not None
+    assert (known[1].first, known[1].first_cost, known[1].first_expected) == (3, 90_000, 84_000)
+
+
+def test_a_batch_whose_first_edits_were_too_dear_waits_for_a_yes_again(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    batch = batch_of(bucket)
+    for number in range(1, PROOF_EDITS + 6):
+        dear = 0.09 if number <= PROOF_EDITS else 0.0001
+        outcome(bucket, number, expected_usd=0.03, charges=[charged(cost=dear)], at={"ended": number})
+
+    righted(batch, bucket, ledger)
+
+    known = ledger.batch("autumn")
+    assert known is not None
+    assert (known[1].state, known[1].reason, known[1].first) == (BatchState.PAUSED, "proof", PROOF_EDITS)
+
+
+def test_what_was_spent_today_counts_again_whatever_became_of_its_batch(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    outcome(bucket, 1, charges=[charged(), charged(attempt=2, cost=0.02)], attempt=2)
+    outcome(bucket, 2, charges=[charged(key="k2")])
+    outcome(bucket, 3, charges=[charged(day="2027-01-14")])
+    outcome(bucket, 4, "late_receipt", cost_usd=0.04, cost_source="receipt", day=DAY, key="k1", polling_url="https://x")
+
+    day, key = restored(bucket, ledger)
+
+    assert (day.settled, key.settled) == (120_000, 90_000)
+
+
+def test_a_line_that_was_told_twice_counts_once(bucket: FakeBucket, ledger: MemoryLedger) -> None:
+    outcome(bucket, 1, "in_doubt", task_id="", charges=[charged(cost=0.0, source="doubt", maybe_usd=0.05)])
+    outcome(bucket, 1, charges=[charged()])
+    outcome(bucket, 1, charges=[charged()], detail="told twice")
+    outcome(bucket, 9, "late_receipt", task_id="t1", cost_usd=0.03, day=DAY, key="k1", polling_url="https://x")
+
+    assert restored(bucket, ledger)[0] == Sums(settled=30_000)
+
+
+@pytest.mark.parametrize(("reopened", "counts"), [((), 50_000), (("autumn",), 0)])
+def test_a_held_doubt_counts_as_spent_unless_it_is_reserved_again(
+    bucket: FakeBucket, ledger: MemoryLedger, reopened: tuple[str, ...], counts: int
+) -> None:
+    batch_of(bucket)
+    outcome(bucket, 1, "in_doubt", task_id="", charges=[charged(cost=0.0, source="doubt", maybe_usd=0.05)])
+
+    assert restored(bucket, ledger, *reopened)[0] == Sums(doubt_used=counts)
+
+
+def test_what_nobody_knows_the_day_of_is_reserved_on_this_one(bucket: FakeBucket, ledger: MemoryLedger) -> None:
+    batch = batch_of(bucket)
+    outcome(bucket, 1, "in_doubt", task_id="")
+
+    righted(batch, bucket, ledger)
+
+    assert ledger.money(DAY).reserved == row(1).at_most
+
+
+def test_sums_of_a_day_that_redis_still_has_are_not_lowered(bucket: FakeBucket, ledger: MemoryLedger) -> None:
+    outcome(bucket, 1, charges=[charged()])
+    ledger.restore_day(DAY, {"": Sums(settled=70_000), "k1": Sums(settled=10_000)})
+
+    day, key = restored(bucket, ledger)
+
+    assert (day.settled, key.settled) == (70_000, 30_000)
