@@ -46,7 +46,7 @@ acceptance: setup ## the program as its users meet it: real processes, a real te
 chaos: setup ## the long proofs: a death at every line that matters, thousands of games of the ledger, long outages (about 40 minutes)
 	$(PYTEST) tests/chaos -m "not longest"
 	API_AWAY_SIZE=60/10 $(PYTEST) tests/acceptance -m long
-	API_AWAY_SIZE=60/10 LIMIT_SIZE=24/12/900 $(PYTEST) tests/acceptance/test_api_away.py tests/acceptance/test_limit.py -m "not long"
+	API_AWAY_SIZE=60/10 LIMIT_SIZE=24/12/700 $(PYTEST) tests/acceptance/test_api_away.py tests/acceptance/test_limit.py -m "not long"
 
 chaos-long: setup ## 30,000 jobs under fire (an hour or more)
 	$(BIN)/pytest -q -s tests/chaos -m longest

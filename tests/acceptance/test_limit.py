@@ -11,7 +11,7 @@ from tests.acceptance.harness import House
 from tests.acceptance.test_main_job import ids_of
 
 OURS, THEIRS, ROWS = (int(n) for n in os.environ.get("LIMIT_SIZE", "12/6/320").split("/"))
-"""`LIMIT_SIZE=24/12/900` plays it at the API's own size; `make chaos` does. Places are won back by submissions that are
+"""`LIMIT_SIZE=24/12/700` plays it at the API's own size; `make chaos` does. Places are won back by submissions that are
 taken while all are in use, so rows must be left to the end."""
 
 
