@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= docker podman buildah
 PROMPT := Put the {product_name} on {surface}, {lighting}. Keep its shape, colours and details exactly as in the photograph.
 
-.PHONY: help setup demo test unit lint acceptance chaos chaos-long mutants scale long bench bench-quick bench-plan image docs requirements clean
+.PHONY: help setup demo test unit lint acceptance chaos games chaos-long mutants scale long bench bench-quick bench-plan image docs requirements clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,13 +43,20 @@ test: setup lint ## everything that is checked before a commit
 acceptance: setup ## the program as its users meet it: real processes, a real terminal, a real browser
 	$(PYTEST) tests/acceptance tests/chaos -m "not long and not longest"
 
-chaos: setup ## the long proofs: a death at every line that matters, thousands of games of the ledger, long outages (about 40 minutes)
+chaos: setup ## the long proofs: a death at every line that matters, soaks of 500 jobs, `make games`, long outages (an hour or more)
 	$(PYTEST) tests/chaos -m "not longest"
 	API_AWAY_SIZE=60/10 $(PYTEST) tests/acceptance -m long
 	API_AWAY_SIZE=60/10 LIMIT_SIZE=24/12/700 $(PYTEST) tests/acceptance/test_api_away.py tests/acceptance/test_limit.py -m "not long"
 
-chaos-long: setup ## 30,000 jobs under fire (an hour or more)
-	$(BIN)/pytest -q -s tests/chaos -m longest
+GAMES ?= 50000
+
+games: setup ## 50,000 random games of the ledger (an hour of two processors); GAMES=N for fewer
+	GAMES=$(GAMES) $(PYTEST) -v tests/chaos/test_machine.py -m long
+
+SOAK_ROWS ?= 30000
+
+chaos-long: setup ## 30,000 jobs under fire (an hour or more, of a machine that does nothing else); SOAK_ROWS=N for fewer
+	SOAK_ROWS=$(SOAK_ROWS) $(BIN)/pytest -q -s tests/chaos -m longest
 
 mutants: setup ## small mistakes in what decides about money, and how many of them the tests notice (ten minutes)
 	$(BIN)/python -m tests.mutants

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +86,14 @@ class Program:
     def said(self) -> str:
         """Everything that it has written so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def memory(self) -> int:
+        """The most that it has taken so far, in bytes; 0 once it has ended, and where the system does not say."""
+        with suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10
+        return 0
 
     def wait_until(self, ready: Callable[[], object], within: float = START_S) -> None:
         """Wait for its being ready; fail with its last words if it ends."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,9 +48,13 @@ class Soak:
 
     rows: int
     kills: int
+    """So many at least."""
     redis_kills: int
+    on_and_on: bool = False
+    """Workers are killed until the batch is over."""
     workers: int = 3
     kill_every_s: float = 2.0
+    """One of those that work."""
     latency_s: float = 3.0
     spread: float = 0.5
     allowance: str = ""
@@ -74,15 +78,46 @@ class Soak:
         return {"+".join(names): sum(self.faults[name] for name in names) for names in KINDS}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the programs held of memory when so many results had been delivered, in MB: each at its peak until then."""
+
+    downloads: int
+    worker_mb: float
+    redis_mb: float
+
+
 @dataclass(slots=True)
 class Strikes:
-    """What has been hit so far."""
+    """What has been hit so far, and what was seen on the way."""
 
     codes: list[int] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
 
 
-def fire(rig: Rig, soak: Soak) -> tuple[str, Evidence]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fought:
+    """A batch that has ended under fire."""
+
+    batch: str
+    evidence: Evidence
+    seconds: float
+    looks: Sequence[Look]
+
+    def memory(self, thirds: int = 3) -> Sequence[tuple[float, float]]:
+        """Return the most that a worker, and Redis, held while each third of the results was delivered, in MB."""
+        last = max((look.downloads for look in self.looks), default=0) + 1
+        parts: list[list[Look]] = [[] for _ in range(thirds)]
+        for look in self.looks:
+            parts[look.downloads * thirds // last].append(look)
+        return [
+            (max((x.worker_mb for x in part), default=0.0), max((x.redis_mb for x in part), default=0.0))
+            for part in parts
+        ]
+
+
+def fire(rig: Rig, soak: Soak) -> Fought:
     """Run a batch under fire to its end, and return it with everything that can be known of it."""
     house, dice = rig.house, random.Random(soak.seed)
     api = house.simulate(*soak.api())
@@ -99,19 +134,27 @@ def fire(rig: Rig, soak: Soak) -> tuple[str, Evidence]:
         now = time.monotonic()
         if now - began > soak.within_s:
             house.finished(batch, 0)  # says what is wrong
-        if now - struck_at >= soak.kill_every_s and len(strikes.codes) < soak.kills:
-            struck_at = now
-            place = dice.randrange(len(workers))
-            strikes.codes.append(_kill(workers[place]))
-            workers[place] = house.worker()
-        if redis_at and api.totals()["downloads"] >= redis_at[0]:
+        if soak.on_and_on or len(strikes.codes) < soak.kills:
+            working = [place for place, worker in enumerate(workers) if house.seen(worker)]
+            if not working:  # on a busy machine all may still be starting: nothing is proved by killing those
+                struck_at = now
+            elif now - struck_at >= soak.kill_every_s:
+                struck_at = now
+                place = dice.choice(working)
+                strikes.codes.append(_kill(workers[place]))
+                workers[place] = house.worker()
+        downloads = api.totals()["downloads"]
+        strikes.looks.append(_look(rig, workers, downloads))
+        if redis_at and downloads >= redis_at[0]:
             redis_at.pop(0)
             rig.redis.kill9()
             time.sleep(1.0)  # an outage that is seen
             rig.redis.start()
             strikes.runs.append(_run_of(rig))
         time.sleep(soak.look_s)
-    return batch, evidence(rig, soak, batch, manifest, strikes)
+    seconds = time.monotonic() - began
+    found = evidence(rig, soak, batch, manifest, strikes)
+    return Fought(batch=batch, evidence=found, seconds=seconds, looks=strikes.looks)
 
 
 def evidence(rig: Rig, soak: Soak, batch: str, manifest: Path, strikes: Strikes) -> Evidence:
@@ -139,3 +182,11 @@ def _run_of(rig: Rig) -> str:
     """Return the name that Redis has given to this life of its own."""
     with redis.Redis.from_url(rig.redis.url, decode_responses=True) as client:
         return str(client.info("server")["run_id"])
+
+
+def _look(rig: Rig, workers: Sequence[Program], downloads: int) -> Look:
+    """Return what is held now; a worker that has just ended holds nothing."""
+    with redis.Redis.from_url(rig.redis.url, decode_responses=True) as client:
+        held = int(client.info("memory")["used_memory"])
+    most = max((worker.memory for worker in workers), default=0)
+    return Look(downloads=downloads, worker_mb=round(most / 2**20, 1), redis_mb=round(held / 2**20, 1))
