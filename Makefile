@@ -58,7 +58,7 @@ SOAK_ROWS ?= 30000
 chaos-long: setup ## 30,000 jobs under fire (an hour or more, of a machine that does nothing else); SOAK_ROWS=N for fewer
 	SOAK_ROWS=$(SOAK_ROWS) $(BIN)/pytest -q -s tests/chaos -m longest
 
-mutants: setup ## small mistakes in what decides about money, and how many of them the tests notice (ten minutes)
+mutants: setup ## small mistakes in what decides about money, and how many of them the tests notice (five minutes)
 	$(BIN)/python -m tests.mutants
 
 BENCH_ROWS ?= 1000000

@@ -92,8 +92,6 @@ def diagram() -> str:
     """Return the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> queued"]
     for state, moves in TABLE.items():
-        if state in FINAL:
-            continue
         by_target: dict[State, list[str]] = {}
         for event, target in moves.items():
             by_target.setdefault(target, []).append(event.__name__)

@@ -9,7 +9,7 @@ from jobs.request import Request
 from jobs.retry import ATTEMPTS, LONGEST_WAIT_S, after_failure, backoff, doubt_wait, throttled_wait, without_budget
 
 
-def job(*codes: str) -> Job:
+def job(*codes: str, at: float = 0.0) -> Job:
     order = Order(
         batch="b",
         row=1,
@@ -20,7 +20,7 @@ def job(*codes: str) -> Job:
         output="o",
         reserve=10,
     )
-    failures = tuple(Failure(attempt=n, code=code, detail="", at=0.0) for n, code in enumerate(codes, 1))
+    failures = tuple(Failure(attempt=n, code=code, detail="", at=at) for n, code in enumerate(codes, 1))
     return Job(order=order, failures=failures)
 
 
@@ -68,14 +68,15 @@ def test_a_failure_for_good_is_not_tried_again() -> None:
 
 
 def test_a_row_is_tried_again_for_an_hour_after_its_first_failure_and_not_longer() -> None:
-    once = job("api_error")
+    once = job("api_error", at=5000.0)
     within, beyond = (
-        after_failure(once, "api_error", "oops", at=at, within_s=3600.0, jitter=longest) for at in (3596.0, 3596.5)
+        after_failure(once, "api_error", "oops", at=5000.0 + later, cost=14_000, jitter=longest)
+        for later in (3596.0, 3596.5)
     )
 
-    assert within == AttemptFailed(code="api_error", detail="oops", wait=4.0)
+    assert within == AttemptFailed(code="api_error", detail="oops", wait=4.0, cost=14_000)
     assert beyond == Failed(
-        code="api_error", detail="oops (not tried again: the first failure was 60 minutes ago)", cost=None
+        code="api_error", detail="oops (not tried again: the first failure was 60 minutes ago)", cost=14_000
     )
 
 
