@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
+# Acceptance tests mostly wait for other processes, so two cores carry three of them.
+SESSIONS ?= 3
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= docker podman buildah
@@ -41,7 +43,7 @@ test: setup lint ## everything that is checked before a commit
 	$(PYTEST) tests/unit tests/contract tests/integration
 
 acceptance: setup ## the program as its users meet it: real processes, a real terminal, a real browser
-	$(PYTEST) tests/acceptance tests/chaos -m "not long and not longest"
+	$(PYTEST) -n $(SESSIONS) tests/acceptance tests/chaos -m "not long and not longest"
 
 chaos: setup ## the long proofs: a death at every line that matters, soaks of 500 jobs, `make games`, long outages (an hour or more)
 	$(PYTEST) tests/chaos -m "not longest"
