@@ -36,6 +36,11 @@ _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\r")
 _ROWS, _COLUMNS = 50, 160
 
 
+def hears_ctrl_c() -> None:
+    """Let a program take SIGINT, as a shell at a terminal does, though the tests themselves were started without it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """`retouch …` under way in a pseudo-terminal, as its user sees it."""
 
@@ -51,6 +56,7 @@ class Terminal:
                 env=person_env(**(env or {})),
                 encoding="utf-8",
                 codec_errors="replace",
+                preexec_fn=hears_ctrl_c,
                 dimensions=(_ROWS, _COLUMNS),
                 timeout=None,
             )
