@@ -119,14 +119,19 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubted(Event):
-    """The submission may or may not have been taken. `wait` seconds are given to a late answer."""
+    """The submission may or may not have been taken. `wait` seconds are given to a late answer.
+
+    `begun_at` says when it was begun (epoch seconds) where that is an earlier one than the ledger knows of.
+    """
 
     detail: str
     wait: float
+    begun_at: float | None = None
 
     def change(self, job: Job, at: float) -> Mapping[str, Any]:
         return {
             "owner": "",
+            "submitted_at": job.submitted_at if self.begun_at is None else self.begun_at,
             "not_before": at + self.wait,
             "doubts": job.doubts + 1,
             "reason": "in_doubt",

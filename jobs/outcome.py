@@ -6,6 +6,7 @@ Its keys are a contract with users' scripts: they are added to, never renamed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from jobs.events import cost_of, held_doubt
@@ -98,11 +99,21 @@ BESIDE = frozenset({LATE, FOUND})
 
 
 def found_line(
-    *, batch: str, job: str, row: int, round_: int, attempt: int, task_id: str, fingerprint: str, paid: int
+    *,
+    batch: str,
+    job: str,
+    row: int,
+    round_: int,
+    attempt: int,
+    task_id: str,
+    fingerprint: str,
+    paid: int,
+    day: str = "",
+    key: str = "",
 ) -> str:
     """Return the line that says of a row that what was `paid` for it (micro-dollars) is filed after all.
 
-    It adds no cost: that is in the row's outcome, unless the ledger was lost.
+    It adds no cost: that is in the row's outcome. Where the ledger was lost in between, `found_charge` is.
     """
     line = {
         "batch": batch,
@@ -115,6 +126,8 @@ def found_line(
         "fingerprint": fingerprint,
         "cost_usd": 0.0,
         "paid_usd": usd(paid),
+        "day": day,
+        "key": key,
     }
     return json.dumps(line, separators=(",", ":"))
 
@@ -129,6 +142,7 @@ def late_line(job: Job, receipt: Receipt) -> str:
         "round": job.round,
         "attempt": job.attempt,
         "state": LATE,
+        "fingerprint": job.fingerprint,
         "task_id": receipt.task_id,
         "polling_url": receipt.polling_url,
         "cost_usd": usd(cost),
@@ -138,3 +152,15 @@ def late_line(job: Job, receipt: Receipt) -> str:
         "model": job.order.request.model,
     }
     return json.dumps(line, separators=(",", ":"))
+
+
+def found_charge(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a `found_line` says was charged, as one of an outcome's charges."""
+    return {
+        "attempt": line["attempt"],
+        "day": line.get("day", ""),
+        "key": line.get("key", ""),
+        "source": "found",
+        "cost_usd": line["paid_usd"],
+        "maybe_usd": 0.0,
+    }

@@ -17,7 +17,12 @@ CAUSES = ("stored", "new_attempts", "moderation", "not_delivered", "duplicates",
 and brought nothing; a second charge of one edit; doubts asked again, given up or held, which may have been charged;
 what is at the API now."""
 
-_ENDS = {State.STORED: "stored", State.MODERATED: "moderation", State.FAILED: "not_delivered"}
+_ENDS = {
+    State.STORED: "stored",
+    State.UNCHANGED: "stored",
+    State.MODERATED: "moderation",
+    State.FAILED: "not_delivered",
+}
 
 
 @dataclass(slots=True)

@@ -233,7 +233,7 @@ def _read_outcomes(batch: Batch, known: Known, bucket: Bucket, layout: Layout) -
         row, cost = line["row"], round(line["cost_usd"] * MICROS_PER_USD)
         if line["state"] == LATE:
             receipt = Receipt(task_id=line["task_id"], polling_url=line["polling_url"], cost=cost)
-            known.saw(_untraced(row, line["round"], line["attempt"], receipt))
+            known.saw(_untraced(line, receipt))
             late[line["task_id"]] = cost
         elif line["state"] == FOUND:
             known.filed[row] = max(line["attempt"], known.filed.get(row, 0))
@@ -249,7 +249,7 @@ def _read_outcomes(batch: Batch, known: Known, bucket: Bucket, layout: Layout) -
                 known.rows[code] += 1
                 known.costs[code] += cost
         elif row not in known.ended:  # held: a doubt until somebody decides
-            known.saw(_untraced(row, line["round"], line["attempt"], None, fingerprint=line["fingerprint"]))
+            known.saw(_untraced(line, None))
     known.doubts = {row: count for row, count in known.doubts.items() if count}
 
 
@@ -325,22 +325,22 @@ def _rank(intent: Intent) -> tuple[int, bool, bool]:
     return intent.attempt, intent.receipt is not None, bool(intent.fingerprint)
 
 
-def _untraced(row: int, round_: int, attempt: int, receipt: Receipt | None, fingerprint: str = "") -> Intent:
-    """Return the intent of a submission that is known by what came of it alone."""
+def _untraced(line: Mapping[str, Any], receipt: Receipt | None) -> Intent:
+    """Return the intent of a submission that is known by a line of the outcomes, or by its place alone."""
     return Intent(
-        row=row,
-        round=round_,
-        attempt=attempt,
+        row=line["row"],
+        round=line["round"],
+        attempt=line["attempt"],
         epoch="",
         number=0,
         owner="",
-        fingerprint=fingerprint,
-        key_id="",
-        day="",
+        fingerprint=line.get("fingerprint", ""),
+        key_id=line.get("key", ""),
+        day=line.get("day", ""),
         at=0.0,
         receipt=receipt,
     )
 
 
 def _untold(order: Order, batch: Batch) -> Intent:
-    return _untraced(order.row, batch.round, 1, None)
+    return _untraced({"row": order.row, "round": batch.round, "attempt": 1}, None)

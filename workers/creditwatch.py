@@ -147,7 +147,7 @@ class CreditWatch:
         for batch in self._desk.ledger.batches():
             found = self._desk.ledger.batch(batch)
             for job in held(batch, self._desk.ledger) if found is not None and found[1].held else ():
-                if base.intents < job.intent <= now.intents:
+                if base.intents < job.intent <= now.intents and base.at <= job.submitted_at:
                     doubts[job.key_id].append(job)
         notes: dict[str, Finding] = {}
         for key, jobs in doubts.items():

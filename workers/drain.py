@@ -159,9 +159,11 @@ def _file(kept: Kept, about: About, desk: Desk) -> None:
             task_id=about.task_id,
             fingerprint=about.fingerprint,
             paid=about.cost,
+            day=about.day,
+            key=about.key_id,
         )
         desk.bucket.put(
-            desk.layout.late(about.batch, f"found {about.task_id}"),
+            desk.layout.found(about.batch, about.task_id),
             f"{line}\n".encode(),
             content_type="application/x-ndjson",
         )

@@ -24,7 +24,11 @@ TRIES = 5
 
 
 class MayBeBought(RetouchError):
-    """Somebody else has written the intent of this submission, and may have made it."""
+    """Somebody else has written the intent of this submission at `at` (epoch seconds), and may have made it."""
+
+    def __init__(self, message: str, *, at: float) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class Bought(RetouchError):
@@ -79,7 +83,7 @@ class Intents:
                     return _go_on(found, intent)
             else:
                 return None
-        raise MayBeBought("its intent changes all the time")
+        raise MayBeBought("its intent changes all the time", at=intent.at)
 
     def receipt(self, job: Job) -> Receipt | None:
         """Return the receipt of a job's submission, if the bucket knows it.
@@ -89,6 +93,18 @@ class Intents:
         """
         found = self._found(job) if self._on else None
         return found.receipt if found is not None and found.fingerprint == job.fingerprint else None
+
+    def forgotten(self, job: Job, fingerprint: str, since: float) -> bool:
+        """Whether a queued job's own edit was bought, at `since` (epoch seconds) or later, and no outcome says so: the
+        ledger has gone back in time, by so little that nobody could tell.
+
+        Raises:
+            StorageError: it cannot be told.
+        """
+        found = self._found(job) if self._on else None
+        if found is None or found.receipt is None or found.fingerprint != fingerprint or found.at < since:
+            return False
+        return self._bucket.head(self._layout.found(job.order.batch, found.receipt.task_id)) is None
 
     def _found(self, job: Job) -> Intent | None:
         try:
@@ -121,4 +137,4 @@ def _go_on(found: Intent, mine: Intent) -> None:
         return
     if found.receipt is not None and found.fingerprint == mine.fingerprint:
         raise Bought(found.receipt)
-    raise MayBeBought("the intent of this submission was written before, and it may have been made")
+    raise MayBeBought("the intent of this submission was written before, and it may have been made", at=found.at)

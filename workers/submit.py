@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import structlog
 
-from jobs.batch import BatchState
+from jobs.batch import Batch, BatchState
 from jobs.crashpoints import crashpoint
 from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, StorageError, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
@@ -34,6 +34,9 @@ API_AWAY_S = 15.0
 """The longest pause between tries while the API cannot be reached: half of the time in which a batch should be as fast
 as before once it is back. A key that rests is asked for here, not at the API."""
 
+FETCHABLE_S = protocol.URL_LIFE_S / 2
+"""An edit that was begun so long ago can still be fetched once more, with a margin."""
+
 _FORMATS: dict[str, Format] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
 
 
@@ -50,10 +53,10 @@ def prepare(job: Job, desk: Desk) -> Event:
         print_ = fingerprint(batch.origin, order.request, loaded.identities)
         looked_at = desk.now()
         try:
-            filed = desk.results.find(print_)
+            filed = _to_publish(job, desk, batch, print_, looked_at)
         except Refused as error:  # our own folder: the rights or the credentials are gone, for every row alike
             return _pause_for_storage(job, desk, str(error))
-        if filed is not None and (not batch.fresh or filed.batch == order.batch):
+        if filed is not None:
             return _from_filed(job, desk, filed, print_, loaded, overwrite=batch.overwrite)
         output = output_key(order.output, _expected_format(job, desk))
         if desk.results.check_output(output, print_, overwrite=batch.overwrite) is Standing.NOT_OURS:
@@ -96,7 +99,7 @@ def post(job: Job, desk: Desk) -> Event:
     except Bought as error:
         return Accepted(receipt=error.receipt)
     except MayBeBought as error:
-        return Doubted(detail=str(error), wait=desk.doubt_wait(job.order.request.model))
+        return Doubted(detail=str(error), wait=desk.doubt_wait(job.order.request.model), begun_at=error.at)
     except StorageError as error:
         return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
     crashpoint("intent-in-bucket")
@@ -208,6 +211,16 @@ def _encode(job: Job, desk: Desk, loaded: Loaded) -> Prepared:
         body=protocol.build(model, request, encoded.sent),
         flags=("input_shrunk",) if encoded.shrunk else (),
     )
+
+
+def _to_publish(job: Job, desk: Desk, batch: Batch, print_: str, at: float) -> Filed | None:
+    """Return the result that was filed before, if this row is to have it and owes nothing for it."""
+    filed = desk.results.find(print_)
+    if filed is None or (batch.fresh and filed.batch != batch.id):
+        return None
+    if filed.job == job.id and desk.intents.forgotten(job, print_, at - FETCHABLE_S):
+        return None  # the gate and the intent lead it to its own receipt, so that the bill has what it cost
+    return filed
 
 
 def _from_filed(job: Job, desk: Desk, filed: Filed, print_: str, loaded: Loaded, *, overwrite: bool) -> Event:

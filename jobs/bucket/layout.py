@@ -99,6 +99,10 @@ class Layout:
         """Return the key of a part of the outcomes that came when the ledger had forgotten the batch: one line."""
         return f"{self.late_parts(batch)}{hashlib.sha256(task_id.encode()).hexdigest()[:16]}.jsonl"
 
+    def found(self, batch: str, task_id: str) -> str:
+        """Return the key of such a part that says that a task's result is filed although no job waited for it."""
+        return self.late(batch, f"found {task_id}")
+
     def late_parts(self, batch: str) -> str:
         """Return what the keys of such parts start with."""
         return self.batch(batch, "outcomes/late-")

@@ -19,8 +19,9 @@ from jobs.errors import RetouchError
 from jobs.events import Cancelled
 from jobs.job import FINAL, MADE_IT, Job
 from jobs.models import MICROS_PER_USD
-from jobs.outcome import BESIDE, FOUND, LATE, outcome, usd
+from jobs.outcome import BESIDE, FOUND, LATE, found_charge, outcome, usd
 from jobs.row import Row
+from jobs.spend import charges_of
 from jobs.states import apply
 
 ROWS_PER_RANGE = 10_000
@@ -71,24 +72,34 @@ class _Known:
     late: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The line by its task's id; one that comes twice counts once."""
 
-    found: bool = False
-    """What was paid for is filed after all, although no job waited for it."""
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By its task's id: what was paid for is filed after all, although no job waited for it."""
 
     def add(self, round_: int, line: _Line) -> None:
         before = self.rounds.get(round_)
         if before is None or line.replaces(before):
             self.rounds[round_] = line
 
+    def outcome(self, round_: int) -> dict[str, Any]:
+        """Return what came of a round. A ledger that was lost did not know what a result had cost that was found."""
+        outcome: dict[str, Any] = json.loads(self.rounds[round_].text)
+        known = {charge["attempt"] for charge in charges_of(outcome)}
+        for line in self.found.values():
+            if line["round"] == round_ and line["attempt"] not in known and line["paid_usd"]:
+                outcome["charges"] = [*outcome.get("charges", ()), found_charge(line)]
+                outcome["cost_usd"] = round(outcome["cost_usd"] + line["paid_usd"], 6)
+        return outcome
+
     def joined(self, row: Row) -> Joined:
         latest = max(self.rounds)
-        outcome = json.loads(self.rounds[latest].text)
+        outcome = self.outcome(latest)
         told = {outcome["task_id"], *(second["task_id"] for second in outcome["duplicates"])}
         for task_id, line in self.late.items():
             if task_id not in told:
                 cost = line["cost_usd"]
                 outcome["duplicates"].append({"task_id": task_id, "cost_usd": cost})
                 outcome["cost_usd"] = round(outcome["cost_usd"] + cost, 6)
-        outcome["found"] = self.found and outcome["state"] not in MADE_IT
+        outcome["found"] = bool(self.found) and outcome["state"] not in MADE_IT
         earlier = sum(other.micros for round_, other in self.rounds.items() if round_ != latest)
         return Joined(row, outcome, usd(earlier))
 
@@ -158,7 +169,7 @@ def by_row(
     _spill(outcomes, folder, rows_per_range)
     for path in sorted(folder.glob("outcomes-*.spilled")):
         for known in _read_range(path).values():
-            yield [json.loads(known.rounds[round_].text) for round_ in sorted(known.rounds)], [*known.late.values()]
+            yield [known.outcome(round_) for round_ in sorted(known.rounds)], [*known.late.values()]
 
 
 def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: int) -> None:
@@ -197,7 +208,8 @@ def _read_range(path: Path) -> dict[int, _Known]:
                 late = json.loads(text)
                 known.late[late["task_id"]] = late
             elif kind == FOUND:
-                known.found = True
+                found_ = json.loads(text)
+                known.found[found_["task_id"]] = found_
             else:
                 known.add(int(round_), _Line((int(attempt), int(kind)), int(micros), text))
     path.unlink()

@@ -119,6 +119,8 @@ def _cancelled(rig: Rig, worker: Program, batch: str) -> None:
 
 ONE_SLOT = {"RETOUCH_API__ACTIVE_LIMIT": "1"}
 DOUBTFUL = {"lose_answer": 1.0}
+REFUSED_AS_500 = {"refuse": 1.0, "seed": 2}
+"""With this seed the first refusal is a 500, which is a doubt, and no 503, which is none."""
 
 CRASHES: tuple[Crash, ...] = (
     # a window is fed
@@ -146,7 +148,7 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="doubt-resubmitted", api=DOUBTFUL, doubt=True, allowances=(AMPLE,)),
     Crash(at="doubt-held", api=DOUBTFUL, doubt=True, allowances=(NEVER,)),
     # the credits prove that it was not charged
-    *(Crash(at=at, api={"refuse": 1.0}, env=PROVED, doubts=1) for at in ("credits-seen", "proved-uncharged")),
+    *(Crash(at=at, api=REFUSED_AS_500, env=PROVED, doubts=1) for at in ("credits-seen", "proved-uncharged")),
     # the task ends
     Crash(at="recording:Ready", known=True),
     Crash(at="recorded:Ready", known=True),

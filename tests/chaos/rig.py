@@ -86,7 +86,8 @@ class Rig:
         """Start a worker, and reconcile the batch where the worker finds that Redis knows less than it did."""
         self.house.working(self.house.worker(**env))
         guarded = self.house.redis.hget("retouch:epoch", "guard")
-        if guarded or not self.house.redis.exists(f"retouch:batch:{batch}"):
+        over = self.house.servers.bucket.head(f"{self.house.prefix}batches/{batch}/summary.json") is not None
+        if guarded or not (over or self.house.redis.exists(f"retouch:batch:{batch}")):
             said = self.house.retouch("reconcile", batch, "--yes", "--json", **env)
             assert said.code == 0, said
 

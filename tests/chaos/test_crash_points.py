@@ -123,7 +123,10 @@ def test_a_death_there_loses_nothing_even_if_redis_forgets(scene: Rig, crash: Cr
 
     books.check(ids)
     assert set(books.charged.values()) <= {1}
-    assert set(books.states) <= {*crash.ends, "in_doubt"}
+    # What lay on the disk may have been filed before the batch was put right: then its row finds it, paid as it is.
+    assert set(books.states) <= {*crash.ends, "in_doubt", *(["unchanged"] if crash.own_store else [])}
+    if crash.own_store and "in_doubt" not in books.states:
+        assert books.summary["cost_usd"] == charged_usd(books)
     if crash.known:
         assert books.states == crash.ends
 
@@ -218,6 +221,11 @@ def test_a_command_that_dies_while_it_stages_pictures_goes_on_with_resume(scene:
     books.check(ids_of(rows))
     assert books.states == {"stored": 40}
     assert set(books.charged.values()) == {1}
+
+
+def charged_usd(books: Books) -> float:
+    """Return what the API charged, in dollars."""
+    return round(sum(float(task["charged"]) for task in books.tasks) / 100, 6)
 
 
 def paid_twice(books: Books) -> float:

@@ -36,9 +36,10 @@ def left(house: House, micros: int) -> None:
     house.api.credit[KEY.id] = KeyWorks(micros=micros)
 
 
-def held(house: House, job: str = "b.1") -> Job:
+def held(house: House, job: str = "b.1", *, begun_at: float | None = None) -> Job:
     """Bring a job into a doubt that waits for a person."""
-    return house.moved(house.ledger.mark_sent(house.begun(job)), Doubted(detail="", wait=1.0), Held())
+    doubted = Doubted(detail="", wait=1.0, begun_at=begun_at)
+    return house.moved(house.ledger.mark_sent(house.begun(job)), doubted, Held())
 
 
 def bought(house: House, job: str, cost: int | None = COST) -> Job:
@@ -156,6 +157,16 @@ def test_a_doubt_from_before_the_first_reading_is_never_proved() -> None:
 
     assert house.stands("b.1").held
     assert house.stands("b.2").state is State.QUEUED
+
+
+def test_a_doubt_about_a_submission_that_the_ledger_forgot_is_never_proved() -> None:
+    """It was charged before the first reading, so the credits stand still since then."""
+    house, watch = watched()
+    held(house, begun_at=house.clock() - 5)
+
+    judged(house, watch)
+
+    assert house.stands().held
 
 
 def test_without_a_reading_from_before_nothing_is_proved() -> None:

@@ -190,6 +190,7 @@ def test_with_the_whole_ledger_lost_paid_bytes_are_filed_and_told() -> None:
     (line,) = found_lines(house)
     assert (line["state"], line["row"], line["task_id"]) == ("late_result", 1, "t1")
     assert line["fingerprint"] == job.fingerprint
+    assert (line["day"], line["key"]) == (job.day, job.key_id)
 
 
 def test_a_death_between_telling_and_filing_tells_it_once(monkeypatch: pytest.MonkeyPatch) -> None:

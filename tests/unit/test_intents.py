@@ -8,17 +8,18 @@ import pytest
 
 from jobs.bucket.layout import Layout
 from jobs.errors import RetouchError, Unavailable
-from jobs.events import Accepted, Doubted, NotSubmitted
+from jobs.events import Accepted, Begun, Doubted, NotSubmitted, Unchanged
 from jobs.intent import Intent
 from jobs.job import Job, State
+from jobs.pictures import check_result
 from jobs.queues import EDIT
 from tests.fakes import FakeBucket
-from tests.unit.desks import House, make_house, receipt
+from tests.unit.desks import House, make_house, picture, receipt
 from workers.api import protocol
 from workers.edit import edit
 from workers.intents import Intents, MayBeBought
 from workers.settle import settle
-from workers.submit import post
+from workers.submit import FETCHABLE_S, post, prepare
 
 KEY = Layout().intent("b", 1, 1, 1)
 
@@ -50,6 +51,53 @@ def test_an_intent_of_another_ledger_stops_the_post_and_the_job_is_in_doubt() ->
 
     assert isinstance(event, Doubted)
     assert not house.api.bodies
+
+
+def test_a_doubt_about_an_earlier_submission_is_as_old_as_that_one() -> None:
+    house, job, _ = begun()
+    earlier = replace(job, owner="somebody", submitted_at=job.submitted_at - 7)
+    house.bucket.put(KEY, Intent.of(earlier, "other").as_json())
+
+    doubted = house.moved(job, post(job, house.desk))
+
+    assert doubted.submitted_at == earlier.submitted_at
+
+
+def test_an_edit_that_was_filed_and_forgotten_is_led_to_its_receipt_so_that_the_bill_has_it() -> None:
+    house = forgetful()
+
+    event = prepare(house.claimed(), house.desk)
+
+    assert isinstance(event, Begun)
+
+
+def test_an_edit_that_was_filed_so_long_ago_that_it_cannot_be_fetched_again_is_unchanged() -> None:
+    house = forgetful()
+    house.clock.advance(FETCHABLE_S + 1)
+
+    event = prepare(house.claimed(), house.desk)
+
+    assert isinstance(event, Unchanged)
+
+
+def test_an_edit_whose_result_was_told_when_no_job_waited_for_it_is_unchanged() -> None:
+    house = forgetful()
+    house.bucket.put(Layout().found("b", "t7"), b"a line")
+
+    event = prepare(house.claimed(), house.desk)
+
+    assert isinstance(event, Unchanged)
+
+
+def forgetful() -> House:
+    """Return a house whose bucket has the result and the receipt of a job that its ledger never saw begin."""
+    _, job, _ = begun()
+    house = make_house(intents=True)
+    house.open()
+    found = check_result(picture(), content_length=None)
+    house.desk.results.file(job.fingerprint, picture(), found, job=job.id, batch="b", fresh=False)
+    house.desk.intents.settle(replace(job, receipt=receipt("t7")), "epoch")
+    return house
 
 
 @pytest.mark.parametrize("later", [-1, 1])

@@ -156,13 +156,15 @@ def test_without_intents_every_row_that_may_have_been_under_way_is_in_doubt(
 
 def test_a_charge_that_came_late_is_a_receipt(bucket: FakeBucket, ledger: MemoryLedger) -> None:
     batch = batch_of(bucket)
-    outcome(bucket, 2, "late_receipt", task_id="t2", polling_url="https://api.eu1.bfl.ai/t2")
+    told = {"task_id": "t2", "polling_url": "https://api.eu1.bfl.ai/t2", "fingerprint": "f2", "key": "k1", "day": DAY}
+    outcome(bucket, 2, "late_receipt", **told)
 
     righted(batch, bucket, ledger)
 
     job = ledger.load("autumn.2")
     assert job is not None
     assert (job.state, job.receipt and job.receipt.task_id) == (State.RUNNING, "t2")
+    assert (job.fingerprint, job.key_id, job.day) == ("f2", "k1", DAY)
 
 
 @pytest.mark.parametrize("known", ["nothing else", "its intent", "its receipt"])

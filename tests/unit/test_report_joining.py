@@ -175,3 +175,18 @@ def test_a_result_that_was_filed_after_all_is_said_of_a_row_that_did_not_make_it
 
     assert joint.outcome["found"] is found
     assert joint.cost_usd == 0.045
+
+
+@pytest.mark.parametrize(("before", "cost"), [(0, 0.009), (45_000, 0.045)])
+def test_what_was_paid_for_a_found_result_counts_once_also_where_the_ledger_was_lost_in_between(
+    tmp_path: Path, before: int, cost: float
+) -> None:
+    found = json.loads(
+        found_line(batch="autumn", job="autumn.1", row=1, round_=1, attempt=1, task_id="t", fingerprint="f", paid=9_000)
+    )
+    own = line(1, state=State.UNCHANGED, charges=charged(before) if before else ())
+
+    (joint,) = joined([a_row(1)], [found, own, found], tmp_path)
+
+    assert joint.cost_usd == cost
+    assert [charge["cost_usd"] for charge in joint.outcome["charges"]] == [cost]

@@ -37,6 +37,9 @@ class About:
     height: int
     output: str
     kept_at: float
+    day: str = ""
+    key_id: str = ""
+    """The day and the API key in whose books its cost is."""
 
     @classmethod
     def of(cls, job: Job, data: bytes, picture: Picture, *, home: str, at: float) -> Self:
@@ -58,6 +61,8 @@ class About:
             height=picture.height,
             output=job.order.output,
             kept_at=at,
+            day=job.day,
+            key_id=job.key_id,
         )
 
     @property
