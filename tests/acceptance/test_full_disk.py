@@ -128,6 +128,10 @@ def test_an_answer_that_has_no_room_is_still_said_to_the_person(house: House) ->
 # -- the local stack
 
 
+MORE_THAN_AT_ONCE = 60
+"""Rows of which none can be the last one when the first is at the API."""
+
+
 def shop(folder: Path, rows: int) -> None:
     """Write a manifest and its pictures into a folder of which nothing else is known."""
     for n in range(rows):
@@ -154,7 +158,7 @@ def test_a_local_stack_is_not_started_where_it_would_soon_be_out_of_room(disk: S
 
 def test_a_local_stack_whose_disk_gets_full_ends_with_that_sentence_and_loses_nothing(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", megabytes=600) as disk:  # room for what is bought, too
-        shop(disk.files, 4)
+        shop(disk.files, MORE_THAN_AT_ONCE)
         command = run(disk, tmp_path)
         eventually(lambda: tasks_in(disk.files), WITHIN_S, "a first edit at the API")
 
@@ -165,7 +169,7 @@ def test_a_local_stack_whose_disk_gets_full_ends_with_that_sentence_and_loses_no
 
     assert "MB left, so redis ended" in told(said, 3, "local_stack")["message"]
     (batch,) = status.document["batches"]
-    assert batch["rows"] == sum(batch["counts"].values()) == 4
+    assert batch["rows"] == sum(batch["counts"].values()) == MORE_THAN_AT_ONCE
 
 
 def test_results_that_cannot_be_brought_home_are_told_of_and_stay_in_the_store(disk: SmallDisk, tmp_path: Path) -> None:
