@@ -19,6 +19,7 @@ from jobs.money import Reached
 from jobs.outcome import usd
 from jobs.reasons import REASONS
 from jobs.report.waiting import why_waits
+from jobs.shares import Priority
 
 ROWS_PER_CHUNK = 256
 UNCHANGED_PER_CHUNK = 1_000
@@ -85,6 +86,9 @@ class Batch:
     """All its rows are of one group, so that what stops the group stops the batch."""
     allowance: int
     """What resubmitting doubts may cost, in all."""
+    priority: Priority = Priority.NORMAL
+    by: float = 0.0
+    """When it is to be done (epoch seconds); 0 is no matter when."""
     estimate: tuple[Mapping[str, Any], ...] = ()
     """What `expected` and `at_most` are made of, as documents show it; the items add up to them."""
     overwrite: bool = False
@@ -115,6 +119,7 @@ class Batch:
         data["table"] = Table(**{**table, **lists})
         data["estimate"] = tuple(data.get("estimate", ()))
         data["bounds"] = Bounds(**data.get("bounds", {}))
+        data["priority"] = Priority(data.get("priority", Priority.NORMAL))
         return cls(**data)
 
 
@@ -173,6 +178,15 @@ class Progress:
     """The number of hot jobs under which the next feed is wanted, by limit group."""
     ceiling: int = 0
     """What the batch may spend in all; it can be raised after it was agreed."""
+    priority: Priority | None = None
+    by: float = 0.0
+    """What `retouch priority` made of both; None is what was agreed."""
+    weight: float = 0.0
+    """What it weighs beside other open batches (`jobs.shares`); 0 while it is alone."""
+    shares: Mapping[str, int] = field(default_factory=dict)
+    """Places of the window that are its own, by limit group, where others want some too."""
+    aside: Mapping[str, int] = field(default_factory=dict)
+    """Jobs that left their places to other batches for now, by limit group."""
     finished_at: float = 0.0
 
     @property
@@ -180,6 +194,10 @@ class Progress:
         """Jobs that are neither final nor held for a person."""
         ended = sum(self.counts.get(s, 0) for s in ("stored", "unchanged", "moderated", "failed", "cancelled"))
         return sum(self.counts.values()) - ended - self.held
+
+    def urgency(self, batch: Batch) -> tuple[Priority, float]:
+        """Return the priority of a batch and its deadline (epoch seconds, 0 for none) as they are now."""
+        return (batch.priority, batch.by) if self.priority is None else (self.priority, self.by)
 
 
 def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, Any]:
@@ -190,6 +208,7 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
     counts = {str(state): int(progress.counts.get(state, 0)) for state in State}
     counts["unchanged"] += batch.unchanged
     counts["queued"] += max(batch.rows - sum(counts.values()), 0)
+    priority, by = progress.urgency(batch)
     found = {
         "batch": batch.id,
         "name": batch.name,
@@ -229,6 +248,8 @@ def document(batch: Batch, progress: Progress, report: str = "") -> dict[str, An
         "stopped_for": dict(progress.about) if progress.reason == "failures" else None,
         "retries": {"calls": progress.calls, "retried": progress.retried},
         "simulated": batch.simulated,
+        "priority": str(priority),
+        "by": by or None,
         "created_at": batch.created_at,
         "finished_at": progress.finished_at or None,
         "report": report,

@@ -29,6 +29,7 @@ from jobs.events import (
 )
 from jobs.job import Job, Receipt, State
 from jobs.ledger.change import Closed
+from jobs.ledger.port import Claim
 from jobs.outcome import late_line, usd
 from jobs.queues import EDIT, FEED
 from jobs.retry import backoff, without_budget
@@ -68,7 +69,7 @@ def edit(job_id: str, desk: Desk) -> str:
     crashpoint("claimed")
     with desk.keeper.holding(job), desk.turns.holding(job), desk.spool.holding(job):
         try:
-            _run(job, claim.batch_state, desk)
+            _run(job, claim, desk)
         except Superseded as error:
             log.info("job moved elsewhere", job=job_id, why=str(error))
         except LedgerError as error:  # its lease lapses, and whoever finds Redis again goes on
@@ -78,10 +79,10 @@ def edit(job_id: str, desk: Desk) -> str:
     return ""
 
 
-def _run(job: Job, batch_state: BatchState, desk: Desk) -> None:
-    if job.state is State.QUEUED and batch_state is BatchState.CANCELLED:
+def _run(job: Job, claim: Claim, desk: Desk) -> None:
+    if job.state is State.QUEUED and claim.batch_state is BatchState.CANCELLED:
         job = _write_down(job, Cancelled(), desk)
-    elif why := desk.turns.refuses(job, desk.now()):
+    elif why := desk.turns.refuses(job, desk.now(), claim.weight):
         job = _write_down(job, GivenBack(wait=random.uniform(0.5, 1.5), why=why), desk)
     elif job.receipt is not None and job.state is not State.KEPT:
         desk.spool.reserve(job, desk.largest_result(job), anyway=True)

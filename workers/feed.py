@@ -1,12 +1,11 @@
 """Feeding: jobs are created from the plan, never more than a window of them at a time.
 
-A window belongs to a batch and a limit group, and counts only jobs that hold or want a slot. It is what makes a
-batch of a million rows cost no more of Redis than one of a hundred.
+A window belongs to a limit group, and counts only jobs that hold or want a slot; the open batches share it
+(`workers.sharing`). It is what makes a batch of a million rows cost no more of Redis than one of a hundred.
 """
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -23,23 +22,15 @@ from jobs.ledger.change import WAITING_LIMIT
 from jobs.ledger.port import Steps
 from jobs.queues import EDIT, FEED
 from jobs.row import Row
+from jobs.shares import low_water
 from workers.desk import Desk
+from workers.sharing import share_out
 
 log = structlog.get_logger(__name__)
 
 CHUNKS_REMEMBERED = 8
 CHUNKS_AT_ONCE = 64
 """So many chunks are read in one turn, where rows of stopped groups are stepped over."""
-
-
-def share(whole: int, batches: int) -> int:
-    """Return one batch's part of a window that so many batches want."""
-    return max(math.ceil(whole / max(batches, 1)), 2)
-
-
-def low_water(size: int) -> int:
-    """Return the number of hot jobs under which a window of this size is filled up again."""
-    return max(size - max(size // 10, 1), 1)
 
 
 def wants(batch: Batch, progress: Progress, group: str) -> bool:
@@ -80,13 +71,13 @@ def next_stretch(batch: Batch, progress: Progress, group: str) -> Stretch:
 
 def feed(batch_id: str, group: str, desk: Desk) -> None:
     """Create jobs of a batch's limit group until its window is full, and send a message for each."""
-    size = share(desk.catalogue.groups[group].window, _wanting(group, desk))
+    size = share_out(desk).get(batch_id, {}).get(group) or desk.catalogue.groups[group].window
     for _ in range(CHUNKS_AT_ONCE):
         found = desk.ledger.batch(batch_id)
         if found is None or not wants(*found, group):
             return
         batch, progress = found
-        room = size - progress.hot.get(group, 0)
+        room = size - progress.hot.get(group, 0) - progress.aside.get(group, 0)
         if room <= 0:
             return
         stretch = next_stretch(batch, progress, group)
@@ -141,18 +132,6 @@ def _without_plan(batch_id: str, error: StorageError, desk: Desk) -> None:
     log.warning("plan not read", batch=batch_id, why=str(error))
     if not isinstance(error, Unavailable):
         desk.ledger.set_state(batch_id, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN])
-
-
-def _wanting(group: str, desk: Desk) -> int:
-    """Return how many open batches have rows of this group left or hot."""
-    count = 0
-    for batch_id in desk.ledger.batches():
-        found = desk.ledger.batch(batch_id)
-        if found is None or group not in found[0].groups:
-            continue
-        if wants(*found, group) or found[1].hot.get(group, 0):
-            count += 1
-    return count
 
 
 class _Chunks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from jobs.latency import WEIGHT, Histogram, Looks, added, bin_of, halved, quantile, seeded
 from jobs.models import Model
@@ -74,6 +74,13 @@ class Pace:
         """Return how many seconds a task of `model` may take: the 99.9th percentile, the catalogue's at least."""
         with self._lock:
             return max(quantile(self._seen.get(model.name, {}), 0.999), model.latency.p999_s)
+
+    def typical(self, models: Collection[Model]) -> float:
+        """Return how many seconds a task of these takes: the longest median of those that were seen, or of all."""
+        with self._lock:
+            seen = [model for model in models if sum(self._seen.get(model.name, {}).values()) >= NEW * WEIGHT]
+            medians = [quantile(self._seen[model.name], 0.5) for model in seen]
+        return max(medians or [model.latency.median_s for model in models], default=0.0)
 
     def _know(self, model: Model, seen: Histogram) -> None:
         self._seen[model.name] = seen

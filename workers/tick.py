@@ -31,6 +31,7 @@ from workers.feed import pause_if_stopped, wants
 from workers.finish import over
 from workers.keeper import RENEW_S
 from workers.keywatch import KeyWatch
+from workers.sharing import share_out
 
 EVERY_S = 2.0
 LOCK_S = 6.0
@@ -109,6 +110,7 @@ class Tick:
         for job_id in desk.ledger.doubts_due(AT_ONCE):
             desk.send(SETTLE, job_id)
         self._guarded(self._credits.look)
+        self._guarded(partial(share_out, desk))
         for batch_id in desk.ledger.batches():
             self._guarded(partial(self._look_after, batch_id), batch=batch_id)
         if time.monotonic() >= self._strays_at:
@@ -129,7 +131,7 @@ class Tick:
             log.exception("the ledger's life not seen")
 
     @staticmethod
-    def _guarded(look: Callable[[], None], **about: str) -> None:
+    def _guarded(look: Callable[[], object], **about: str) -> None:
         """Look at one thing; what is wrong with it must not keep the tick from all others."""
         try:
             look()

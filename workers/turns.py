@@ -1,4 +1,4 @@
-"""Who may take a thread: what is paid before what is not.
+"""Who may take a thread: what is paid before what is not, and of what is not, who has least for its weight.
 
 A process has so many threads. Housekeeping always finds one, a result that waits to be fetched finds one whatever
 else there is to do, and new purchases never have more than a part of them. Nothing new is bought while paid results
@@ -8,10 +8,13 @@ have been waiting for long.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from jobs.job import Job, State
+from jobs.shares import place_in_line
 
 HOUSE_THREADS = 4
 """Threads that purchases leave to housekeeping and to what is paid already."""
@@ -26,6 +29,18 @@ OLD_S, OLD_RESULTS = 120.0, 3
 """So many results that have been fetchable for so long, and nothing new is bought. One URL that is broken is none of
 these: it must not stop a batch."""
 
+BACK_S = 4.0
+"""An edit that was given back for want of a thread is here again after so long: it waits, and the tick has its turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turned:
+    """An edit that found no thread, of a batch that is not alone."""
+
+    batch: str
+    weight: float
+    until: float
+
 
 class Turns:
     """Counts what the threads of a process are at. Any number of threads may use it at once."""
@@ -35,6 +50,7 @@ class Turns:
         self._threads = threads
         self._lock = threading.Lock()
         self._jobs: dict[tuple[str, int], Job] = {}
+        self._turned: dict[str, _Turned] = {}
 
     @contextmanager
     def holding(self, job: Job) -> Iterator[None]:
@@ -56,10 +72,30 @@ class Turns:
         with self._lock:
             return len(self._jobs)
 
-    def refuses(self, job: Job, now: float) -> str:
-        """Return why a job that is counted already must leave its thread to others; empty if it need not."""
+    def refuses(self, job: Job, now: float, weight: float = 0.0) -> str:
+        """Return why a job that is counted already must leave its thread to others; empty if it need not.
+
+        `weight` is what its batch weighs beside others, 0 where there are none. A thread that is free waits a little
+        for a batch whose edits found none, if that has fewer for its weight: messages of others may lie before its own.
+        """
         with self._lock:
             jobs = list(self._jobs.values())
+            why = self._full(job, jobs, now)
+            if job.receipt is not None or not weight:
+                return why
+            turned = {name: each for name, each in self._turned.items() if each.until > now and name != job.id}
+            has = Counter(each.order.batch for each in jobs)
+            batch = job.order.batch
+            own = place_in_line(has[batch] - 1, weight)
+            others = {each for each in turned.values() if each.batch != batch}
+            if not why and any(place_in_line(has[each.batch], each.weight) < own for each in others):
+                why = "its thread is left to another batch"
+            if why:
+                turned[job.id] = _Turned(batch=batch, weight=weight, until=now + BACK_S)
+            self._turned = turned
+            return why
+
+    def _full(self, job: Job, jobs: Collection[Job], now: float) -> str:
         if job.receipt is not None:
             return "this process is full" if len(jobs) > max(self._threads - SPARED.get(job.state, 1), 1) else ""
         own = self._threads - HOUSE_THREADS

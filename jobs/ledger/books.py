@@ -17,6 +17,7 @@ from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
 from jobs.ledger.ends import Ends
 from jobs.ledger.port import Steps
 from jobs.money import NO_CEILING, PROOF_EDITS, Admitted, Caps, Sums, TooDear, admit, over_estimate
+from jobs.shares import Priority, place_in_line
 
 V = TypeVar("V")
 
@@ -67,6 +68,10 @@ class Books:
     rows: Counter[str] = field(default_factory=Counter)
     costs: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
+    urgency: tuple[Priority, float] | None = None
+    weight: float = 0.0
+    shares: Mapping[str, int] = field(default_factory=dict)
+    aside: Counter[str] = field(default_factory=Counter)
     fed_at: dict[str, float] = field(default_factory=dict)
     finished_at: float = 0.0
     jobs: set[str] = field(default_factory=set)
@@ -93,6 +98,11 @@ class Books:
             stops=dict(self.ends.stops),
             behind={group: dict(rows) for group, rows in self.behind.items() if rows},
             moderated_cost=self.ends.moderated_cost,
+            priority=self.urgency[0] if self.urgency else None,
+            by=self.urgency[1] if self.urgency else 0.0,
+            weight=self.weight,
+            shares={group: places for group, places in self.shares.items() if places},
+            aside={group: jobs for group, jobs in self.aside.items() if jobs},
             **{name: self.sums[name] for name in SUMS},
         )
 
@@ -167,9 +177,24 @@ class Books:
             self.sums["stopped"] += sign * (place == Seat.STOPPED)
             if place == Seat.HOT:
                 self.hot[hot.job.order.limit_group] += sign
+            elif place == Seat.ASIDE:
+                self.aside[hot.job.order.limit_group] += sign
             elif place:
                 self.sums["waiting"] += sign
         hot.seat = seat
+
+    def leaves_its_place(self, hot: Hot) -> bool:
+        """Whether a job has to leave its place in the window to other batches, as far as its share is used up."""
+        group = hot.job.order.limit_group
+        share = self.shares.get(group, 0)
+        return 0 < share <= self.hot[group] - (hot.seat == Seat.HOT)
+
+    @property
+    def place_in_line(self) -> int | None:
+        """Where the batch stands among those that wait for a slot; None while it is alone."""
+        states = (State.SUBMITTING, State.RUNNING, State.IN_DOUBT)
+        slots = sum(self.counts[str(state)] for state in states) - self.sums["held"]
+        return place_in_line(slots, self.weight) if self.weight else None
 
     def wants_feed(self, group: str, now: float) -> bool:
         """Whether the window fell under its low water and nobody was told in the last moments."""

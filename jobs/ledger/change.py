@@ -39,6 +39,12 @@ TOLD_S = 900
 DOUBT_AGAIN_S = 5
 """A doubt that was handed out and not settled is handed out again after this."""
 
+ASIDE_AGAIN_S = 1.0
+"""A job that left its turn to other batches asks again after this."""
+
+FRONT_S = 5.5
+"""So long after its last try a job is taken to wait for a slot still: as long as it waits at the gate, and a bit."""
+
 FEED_AGAIN_S = 2.0
 """A window that asked to be fed asks again after this."""
 
@@ -65,6 +71,8 @@ class Seat(StrEnum):
     HELD = "held"
     STOPPED = "stopped"
     """It waits for its group of the manifest to go on; the ledger itself gives this seat, at a claim."""
+    ASIDE = "aside"
+    """It left its place in the window to other batches (at a claim, too), and comes before rows that are not fed."""
 
 
 class Index(StrEnum):

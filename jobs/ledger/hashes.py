@@ -12,6 +12,7 @@ from dataclasses import replace
 from jobs.batch import BatchState, Progress
 from jobs.bounds import Stop
 from jobs.job import Job, Order, State
+from jobs.shares import Priority
 
 
 def progress_of(found: Mapping[str, str]) -> Progress:
@@ -57,6 +58,11 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         reasons={code: (rows, costs.get(code, 0)) for code, rows in under("rows:").items() if rows},
         low=under("low:"),
         ceiling=int(found.get("ceiling", 0)),
+        priority=Priority(found["priority"]) if "priority" in found else None,
+        by=float(found.get("by", 0)),
+        weight=float(found.get("weight", 0)),
+        shares={group: places for group, places in under("share:").items() if places},
+        aside={group: jobs for group, jobs in under("aside:").items() if jobs},
         finished_at=int(found.get("finished_at", 0)) / 1000,
     )
 

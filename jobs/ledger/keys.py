@@ -43,6 +43,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "the proof that all of it can be used again; expires 10 min after its last change",
     ),
     (
+        "front:<account>:<group>",
+        "string: while batches wait for slots, the one that has fewest for its weight",
+        "the next submission that begins; expires after 5.5 s",
+    ),
+    (
         "bought:<fingerprint>",
         "string: the job that buys it, or `filed:` and when",
         "transitions; `filed` expires after 15 min",
@@ -109,6 +114,10 @@ class Keys:
     def limit(self, account: str, group: str) -> str:
         """Return the key of a limit group's size, where it is not the catalogue's."""
         return f"{self.prefix}limit:{account}:{group}"
+
+    def front(self, account: str, group: str) -> str:
+        """Return the key that says which batch gets the next slot of a limit group."""
+        return f"{self.prefix}front:{account}:{group}"
 
     def bought(self, fingerprint: str) -> str:
         """Return the key that says who buys a fingerprint."""

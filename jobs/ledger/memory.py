@@ -18,6 +18,7 @@ from jobs.errors import Superseded
 from jobs.job import Job, Order, State
 from jobs.ledger.books import RESTORED, Books, DayBooks, Expiring, Hot, Indexes, money_moved
 from jobs.ledger.change import (
+    ASIDE_AGAIN_S,
     CEILINGS,
     DOUBT_AGAIN_S,
     FILED_S,
@@ -42,12 +43,15 @@ Gate = Callable[[Change, Hot, Books], Recorded | Change]
 """Says what is closed, or which change is carried out."""
 
 
+_ASKED_AGAIN = {"paused": RESEND_S, "stopped": RESEND_S, "aside": ASIDE_AGAIN_S}
+"""So soon a queued job that cannot be claimed is found again."""
+
+
 class MemoryLedger(MemoryPlaces):
     """Keeps the contract of `jobs.ledger.port.Ledger` in the memory of one process."""
 
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float]) -> None:
         super().__init__(catalogue, clock)
-        self._books: dict[str, Books] = {}
         self._hot: dict[str, Hot] = {}
         self._indexes = Indexes()
         self._ended: Expiring[bool] = Expiring(clock)
@@ -249,19 +253,20 @@ class MemoryLedger(MemoryPlaces):
             if hot is None:
                 return Claim(job=None, why="final" if self._ended.get(job) else "missing")
             books = self._books[hot.job.order.batch]
-            if why := self._not_claimable(hot.job, books, spool):
-                if why in ("paused", "stopped"):
-                    self._indexes.put(job, Index.DUE, self.now() + RESEND_S)
-                if why == "stopped":
-                    books.take_seat(hot, Seat.STOPPED)
+            if why := self._not_claimable(hot, books, spool):
+                if again := _ASKED_AGAIN.get(why):
+                    self._indexes.put(job, Index.DUE, self.now() + again)
+                if why in (Seat.STOPPED, Seat.ASIDE):
+                    books.take_seat(hot, why)
                 return Claim(job=None, why=why)
             self._indexes.put(job, Index.LEASES, self.now() + LEASE_S)
             hot.job = replace(hot.job, fence=hot.job.fence + 1, owner=owner, not_before=0.0)
             if hot.job.state is State.QUEUED:
                 books.take_seat(hot, Seat.HOT)
-            return Claim(job=hot.job, batch_state=books.state)
+            return Claim(job=hot.job, batch_state=books.state, weight=books.weight)
 
-    def _not_claimable(self, job: Job, books: Books, spool: str) -> str:
+    def _not_claimable(self, hot: Hot, books: Books, spool: str) -> str:
+        job = hot.job
         if job.state is State.IN_DOUBT:
             return "doubt"
         if job.owner:
@@ -272,8 +277,11 @@ class MemoryLedger(MemoryPlaces):
             return "early"
         if job.state is State.QUEUED and books.state is BatchState.PAUSED:
             return "paused"
-        stopped = books.state is BatchState.OPEN and job.order.bound in books.ends.stops
-        return "stopped" if job.state is State.QUEUED and stopped else ""
+        if job.state is not State.QUEUED or books.state is not BatchState.OPEN:
+            return ""
+        if job.order.bound in books.ends.stops:
+            return "stopped"
+        return "aside" if books.leaves_its_place(hot) else ""
 
     def record(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, self._budget)
@@ -328,7 +336,7 @@ class MemoryLedger(MemoryPlaces):
         if isinstance(fits, TooDear):
             closed = Closed.MONEY_OPEN if fits.waits else CEILINGS[fits.place]
             return Recorded(closed=closed, needed=0 if fits.waits else fits.needed)
-        if any(self._slots.used(group.name) >= self._size(group) for group in self._catalogue.lineage(change.group)):
+        if not self._lets_in(change.group, books):
             return Recorded(closed=Closed.NO_SLOT)
         return replace(change, reserve=fits.reserve, unproved=fits.unproved)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from jobs.ledger.books import Expiring, Slots
+from jobs.ledger.books import Books, Expiring, Slots
+from jobs.ledger.change import FRONT_S
 from jobs.ledger.memory_presence import MemoryPresence
 from jobs.ledger.port import Epoch, Law, Places
 from jobs.limit import FORGOTTEN_S, Limit
 from jobs.models import Catalogue, LimitGroup
+from jobs.shares import Priority, low_water
 
 
 class MemoryPlaces(MemoryPresence):
@@ -21,10 +23,40 @@ class MemoryPlaces(MemoryPresence):
         self._throttle: Expiring[bool] = Expiring(clock)
         self._limits: Expiring[Limit] = Expiring(clock)
         self._epoch = Epoch()
+        self._books: dict[str, Books] = {}
+        self._fronts: Expiring[tuple[int, str]] = Expiring(clock)
 
     def _size(self, group: LimitGroup) -> int:
         limit = self._limits.get(group.name)
         return min(limit.size, group.size) if limit else group.size
+
+    def _lets_in(self, group: str, books: Books) -> bool:
+        """Whether there is a slot, and nobody waits for it who has fewer for its weight."""
+        place, batch = books.place_in_line, books.batch.id
+        lineage = self._catalogue.lineage(group)
+        for each in lineage:
+            full = self._slots.used(each.name) >= self._size(each)
+            first, whose = (self._fronts.get(each.name) if place else None) or (place, batch)
+            others_first = place is not None and first is not None and whose != batch and first < place
+            if full and place is not None and not others_first:
+                self._fronts.put(each.name, (place, batch), FRONT_S)
+            if full or others_first:
+                return False
+        for each in lineage if place is not None else ():
+            self._fronts.drop(each.name)
+        return True
+
+    def set_priority(self, batch: str, priority: Priority, by: float) -> None:
+        with self._lock:
+            if batch in self._books:
+                self._books[batch].urgency = (priority, by)
+
+    def share(self, batch: str, weight: float, places: Mapping[str, int]) -> None:
+        with self._lock:
+            books = self._books.get(batch)
+            if books is not None:
+                books.weight, books.shares = weight, {**books.shares, **places}
+                books.low.update({group: low_water(size) for group, size in places.items() if size})
 
     def throttle(self, seconds: float) -> None:
         with self._lock:

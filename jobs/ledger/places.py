@@ -12,6 +12,7 @@ from jobs.ledger.port import Law, Places
 from jobs.ledger.presence import Presence
 from jobs.limit import FORGOTTEN_S, Limit
 from jobs.models import Catalogue
+from jobs.shares import Priority, low_water
 
 ADJUST_TRIES = 20
 """So often a change is tried while others are faster. What then is lost is one hint of many."""
@@ -30,6 +31,22 @@ class RedisPlaces(Presence):
 
     def _limit_keys(self, group: str) -> list[str]:
         return [self._keys.limit(self._account, each.name) for each in self._catalogue.lineage(group)]
+
+    def _front_keys(self, group: str) -> list[str]:
+        return [self._keys.front(self._account, each.name) for each in self._catalogue.lineage(group)]
+
+    def set_priority(self, batch: str, priority: Priority, by: float) -> None:
+        """Let a batch have this priority and deadline (epoch seconds, 0 for none) instead of what was agreed."""
+        self._script("set_field", [self._keys.batch(batch)], ["priority", str(priority), "by", repr(by)])
+
+    def share(self, batch: str, weight: float, places: Mapping[str, int]) -> None:
+        """Let a batch weigh this much beside others, and have so many places of each limit group's window."""
+        args: list[str | int] = ["weight", repr(weight)]
+        for group, size in places.items():
+            args += [f"share:{group}", size]
+            if size:
+                args += [f"low:{group}", low_water(size)]
+        self._script("set_field", [self._keys.batch(batch)], args)
 
     def remove_strays(self) -> int:
         """Free slots whose job does not hold them; return how many."""

@@ -16,15 +16,18 @@ from jobs.latency import Histogram
 from jobs.ledger.change import Closed
 from jobs.limit import Limit
 from jobs.money import NO_CAPS, Caps, Sums
+from jobs.shares import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A job taken into ownership, or why not: missing, final, owned, early, paused, stopped, doubt, elsewhere."""
+    """A job taken into ownership, or why not: missing final owned early paused stopped aside doubt elsewhere."""
 
     job: Job | None
     why: str = ""
     batch_state: BatchState = BatchState.OPEN
+    weight: float = 0.0
+    """What its batch weighs beside others; 0 while it is alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,16 @@ class Ledger(Protocol):
 
     def set_ceiling(self, batch: str, micros: int) -> None:
         """Let a batch spend this much in all (micro-dollars)."""
+
+    def set_priority(self, batch: str, priority: Priority, by: float) -> None:
+        """Let a batch have this priority and deadline (epoch seconds, 0 for none) instead of what was agreed."""
+
+    def share(self, batch: str, weight: float, places: Mapping[str, int]) -> None:
+        """Let a batch weigh this much beside others, and have so many places of each limit group's window.
+
+        Where it has none to share with, both are 0. Jobs beyond its places leave theirs at their next claim, without a
+        slot, and come back before others are fed.
+        """
 
     def mark_finished(self, batch: str) -> None:
         """Note that a batch's report lies in the bucket as of now."""

@@ -21,8 +21,10 @@ from jobs.errors import Superseded
 from jobs.job import Job, Order
 from jobs.ledger.books import MONEY, RESTORED
 from jobs.ledger.change import (
+    ASIDE_AGAIN_S,
     CEILINGS,
     DOUBT_AGAIN_S,
+    FRONT_S,
     PARTS_A_ROUND,
     RESEND_S,
     TOMBSTONE_S,
@@ -252,13 +254,14 @@ class RedisLedger(Leases, RedisPlaces):
         """Take a job into ownership under a new fence, if it is there to be worked on by who has this spool."""
         k = self._keys
         keys = [k.job(job), k.batch(_batch_of(job)), k.leases, k.due]
-        answer = self._script("claim", keys, [job, owner, uuid.uuid4().hex, LEASE_MS, _RESEND_MS, spool])
+        op, again_ms = uuid.uuid4().hex, round(ASIDE_AGAIN_S * 1000)
+        answer = self._script("claim", keys, [job, owner, op, LEASE_MS, _RESEND_MS, spool, again_ms])
         if answer[0] != "claimed":
             return Claim(job=None, why=answer[0])
         state = BatchState(answer[2]) if answer[2] else BatchState.DONE
         pairs = answer[3]
         fields = dict(pairs) if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
-        return Claim(job=job_of(fields), batch_state=state)
+        return Claim(job=job_of(fields), batch_state=state, weight=float(answer[4]))
 
     def record(self, before: Job, after: Job) -> Recorded:
         """Carry out a transition if the job still is `before`."""
@@ -272,7 +275,12 @@ class RedisLedger(Leases, RedisPlaces):
             "begin",
             before,
             after,
-            [*self._limit_keys(after.order.limit_group), self._keys.epoch, self._keys.throttle(self._account)],
+            [
+                *self._limit_keys(after.order.limit_group),
+                *self._front_keys(after.order.limit_group),
+                self._keys.epoch,
+                self._keys.throttle(self._account),
+            ],
             [
                 UNPROVED,
                 round(looked_at * 1000),
@@ -281,6 +289,7 @@ class RedisLedger(Leases, RedisPlaces):
                 *sizes,
                 self._trusted.id,
                 self._trusted.intents,
+                round(FRONT_S * 1000),
             ],
         )
 

@@ -22,7 +22,7 @@ from jobs.states import apply
 from tests.unit import desks
 from tests.unit.desks import RESERVE, House, make_house
 from workers import feed as feeding
-from workers.feed import CHUNKS_AT_ONCE, feed, low_water, pause_if_stopped, share, wants
+from workers.feed import CHUNKS_AT_ONCE, feed, pause_if_stopped, wants
 from workers.finish import over
 
 BARE = Bounds(failed=0, failed_batch=100, moderated=0)
@@ -65,16 +65,6 @@ def row(number: int, group: str = "chairs") -> Row:
 @pytest.mark.parametrize(("slots", "jobs"), [(24, 30), (6, 10), (1, 5), (100, 125)])
 def test_a_window_is_the_slots_and_a_few_that_wait(slots: int, jobs: int) -> None:
     assert LimitGroup(name="g", size=slots).window == jobs
-
-
-@pytest.mark.parametrize(("whole", "batches", "part"), [(30, 1, 30), (30, 0, 30), (30, 2, 15), (30, 4, 8), (5, 100, 2)])
-def test_batches_share_a_window_and_none_starves(whole: int, batches: int, part: int) -> None:
-    assert share(whole, batches) == part
-
-
-@pytest.mark.parametrize(("size", "low"), [(30, 27), (10, 9), (2, 1), (1, 1)])
-def test_a_window_is_filled_up_when_a_tenth_of_it_is_free(size: int, low: int) -> None:
-    assert low_water(size) == low
 
 
 def test_a_window_is_fed_and_each_job_gets_a_message() -> None:

@@ -1,13 +1,16 @@
 -- Takes slot, money and fingerprint, and writes the intent; all of it, or says what is closed.
 -- It takes something new, so at maxmemory it fails and nothing is submitted.
--- KEYS as in change.lua, then the limit of each group in the order of the slots, the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms,
+-- KEYS as in change.lua, then the limit of each group in the order of the slots, the front of each (who has fewest
+-- slots for its weight of the batches that wait for one), the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms,
 -- 6 how many times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8 cap of the
 -- day and 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots; the last
--- two are the epoch that this process has seen, and the highest intent in it
+-- three are the epoch that this process has seen, the highest intent in it, and for how many ms a front stands
 local throttle = table.remove(KEYS)
 local epoch = table.remove(KEYS)
-local limits = {}
-for i = #KEYS, 10 + (#KEYS - 9) / 2, -1 do table.insert(limits, 1, table.remove(KEYS)) end
+local fronts, limits, groups = {}, {}, (#KEYS - 9) / 3
+for i = 1, groups do table.insert(fronts, 1, table.remove(KEYS)) end
+for i = 1, groups do table.insert(limits, 1, table.remove(KEYS)) end
+local front_ms = table.remove(ARGV)
 local seen_n, seen_id = tonumber(table.remove(ARGV)), table.remove(ARGV)
 local now = clock()
 local change = cjson.decode(ARGV[1])
@@ -19,7 +22,7 @@ if e[3] then return {'guarded', now, 0} end
 if seen_id ~= '' and (e[1] ~= seen_id or tonumber(e[2] or '0') < seen_n) then return {'went_back', now, 0} end
 
 local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. change.model, 'price_due:' .. change.model,
-  'stop:' .. change.bound)
+  'stop:' .. change.bound, 'weight', 'n:submitting', 'n:running', 'n:in_doubt', 'held')
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end
 if b[1] ~= 'open' then return {'paused', now, 0} end
 if b[5] then return {'group_stopped', now, 0} end
@@ -54,13 +57,28 @@ end
 if waits then return {'money_open', now, 0} end
 change.reserve, change.unproved = reserve, wished - reserve
 
+-- As `place_in_line` of jobs/shares.py: while several batches want slots, who has fewest for its weight comes first.
+local weight, place = tonumber(b[6] or '0')
+if weight > 0 then
+  local slots = tonumber(b[7] or '0') + tonumber(b[8] or '0') + tonumber(b[9] or '0') - tonumber(b[10] or '0')
+  place = math.floor((slots + 1) * 1000000 / weight)
+end
 for i = 10, #KEYS do
   local size, lowered = tonumber(ARGV[i]), redis.call('GET', limits[i - 9])
   if lowered then size = math.min(size, cjson.decode(lowered).size) end
-  if redis.call('SCARD', KEYS[i]) >= size then return {'no_slot', now, 0} end
+  local full, first, whose = redis.call('SCARD', KEYS[i]) >= size
+  if place then first, whose = string.match(redis.call('GET', fronts[i - 9]) or '', '^(%d+) (.*)$') end
+  local others_first = first and whose ~= change.batch and tonumber(first) < place
+  if full and place and not others_first then
+    redis.call('SET', fronts[i - 9], string.format('%d ', place) .. change.batch, 'PX', front_ms)
+  end
+  if full or others_first then return {'no_slot', now, 0} end
 end
 for i = 10, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
 redis.call('SET', KEYS[8], change.job)
 local n = redis.call('HINCRBY', epoch, 'n', 1)
 redis.call('HSET', KEYS[1], 'intent', n)
-return {'done', now, carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5])), n}
+local feed_wanted = carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5]))
+-- Last: a DEL that comes first would let the rest through at maxmemory.
+if place then redis.call('DEL', unpack(fronts)) end
+return {'done', now, feed_wanted, n}

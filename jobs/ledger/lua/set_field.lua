@@ -1,4 +1,4 @@
--- Sets a field of a batch that the ledger holds. KEYS: 1 batch. ARGV: 1 field, 2 value
+-- Sets fields of a batch that the ledger holds. KEYS: 1 batch. ARGV: field and value for each
 local now = clock()
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return {'done', now}
