@@ -107,6 +107,10 @@ class Machine(RuleBasedStateMachine):
             assert before.state is State.QUEUED
             assert before.order.bound in self.house.progress().stops
             self.seats[before.id] = Seat.STOPPED
+        if claim.why == "aside":
+            assert before.state is State.QUEUED
+            self.seats[before.id] = Seat.ASIDE
+            assert self.house.progress().shares[before.order.limit_group] <= self.hot(before.order.limit_group)
         if claim.job is None:
             return
         assert claim.job == replace(before, owner=owner, fence=before.fence + 1, not_before=0.0)
@@ -244,6 +248,13 @@ class Machine(RuleBasedStateMachine):
         self.reload()
         assert bool(self.house.progress().stops) <= (group == "others")
 
+    @rule(group=st.sampled_from(sorted(SIZES)), places=st.sampled_from([0, 1, 2, 4]))
+    def share(self, group: str, places: int) -> None:
+        self.ledger.share("b", 1.0, {group: places})
+
+    def hot(self, group: str) -> int:
+        return sum(self.seats[job.id] is Seat.HOT for job in self.jobs.values() if job.order.limit_group == group)
+
     def reload(self) -> None:
         for job in self.jobs:
             now = self.house.load(job)
@@ -315,6 +326,11 @@ class Machine(RuleBasedStateMachine):
         assert sum(progress.hot.values()) == seats[Seat.HOT]
         assert progress.waiting == seats[Seat.WAITING] + seats[Seat.HELD] + seats[Seat.STOPPED]
         assert progress.stopped == seats[Seat.STOPPED]
+        aside = [job.order.limit_group for job in self.jobs.values() if self.seats[job.id] is Seat.ASIDE]
+        assert progress.aside == Counter(aside)
+        assert {group: jobs for group, jobs in progress.hot.items() if jobs} == Counter(
+            {group: jobs for group in SIZES if (jobs := self.hot(group))}
+        )
 
     @invariant()
     def reasons_are_those_of_the_jobs(self) -> None:
