@@ -194,11 +194,11 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         StorageError: it could not be written down; nothing has begun.
         LedgerError: the ledger could not be reached; if it took the round, `retouch status` shows it.
     """
-    writer, estimate = planned.writer, planned.estimate
+    writer, estimate, now = planned.writer, planned.estimate, ledger.now()
     batch = replace(
         planned.first,
         round=planned.number,
-        created_at=ledger.now(),
+        created_at=now,
         rows=estimate.rows,
         groups=dict(writer.groups),
         ahead={},
@@ -209,6 +209,7 @@ def begin(planned: Round, *, bucket: Bucket, layout: Layout, ledger: Ledger, hin
         ceiling=planned.ceiling,
         bounds=planned.bounds,
         allowance=estimate.allowance,
+        by=planned.first.by if planned.first.by > now else 0.0,  # it is no use to hurry for what has passed
         estimate=tuple(item.as_json() for item in estimate.items),
         skipped=0,
         unchanged=0,

@@ -29,6 +29,7 @@ from jobs.errors import StorageError
 from jobs.known.line import Known
 from jobs.ledger.port import Ledger
 from jobs.row import IdleRow, Row
+from jobs.shares import Priority
 from producers.known import KnownRows, Settled
 from producers.messages import Hints
 from producers.plan import Plan
@@ -256,6 +257,8 @@ def agreed(
     manifest: str,
     overwrite: bool,
     fresh: bool,
+    priority: Priority = Priority.NORMAL,
+    by: float = 0.0,
 ) -> Batch:
     """Return the batch that a plan becomes when its price is accepted; `writer` was closed.
 
@@ -268,6 +271,8 @@ def agreed(
         manifest: where it came from, as `batch.json` shows it.
         overwrite: whatever lies at an output key may be replaced.
         fresh: every row is bought anew.
+        priority: how much it matters beside others.
+        by: when it is to be done, in epoch seconds; 0 for no matter when.
     """
     return Batch(
         id=writer.batch,
@@ -286,6 +291,8 @@ def agreed(
         bounds=made.bounds,
         lone=made.lone,
         allowance=made.estimate.allowance,
+        priority=priority,
+        by=by,
         estimate=tuple(item.as_json() for item in made.estimate.items),
         overwrite=overwrite,
         fresh=fresh,

@@ -20,6 +20,7 @@ from producers.cli.reconciling import reconcile
 from producers.cli.retry import retry
 from producers.cli.scheduling import schedule
 from producers.cli.spending import spend
+from producers.cli.urgency import priority
 from producers.cli.voice import INTERRUPTED, UNREAD, Stop, Voice, debugging, explained
 
 P = ParamSpec("P")
@@ -49,6 +50,7 @@ app.command("submit")(running.submit)
 app.command("status")(batches.status)
 app.command("pause")(batches.pause)
 app.command("resume")(batches.resume)
+app.command("priority")(priority)
 app.command("cancel")(batches.cancel)
 app.command("retry")(retry)
 app.command("reconcile")(reconcile)

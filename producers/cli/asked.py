@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, get_type_hints
+from zoneinfo import ZoneInfo
 
 from config.parts import shares_of
 from config.settings import Settings
 from jobs.models import MICROS_PER_USD
+from jobs.shares import Priority
 from producers.cli import options as o
 from producers.cli.voice import Stop
+from producers.deadline import DeadlineError, deadline
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
 
@@ -48,6 +51,8 @@ class Asked:
     fresh: o.Fresh = False
     skip_invalid: o.SkipInvalid = False
     max_cost: o.MaxCost = None
+    priority: o.Priority = Priority.NORMAL
+    by: o.By = None
     simulate: o.Simulate = False
 
     def batch_name(self) -> str:
@@ -100,6 +105,21 @@ class Asked:
         if self.output_format is not None:
             found["output_format"] = self.output_format
         return found
+
+
+def due_at(by: str | None, now: float, settings: Settings) -> float:
+    """Return the deadline that `--by` names in epoch seconds, 0 for none.
+
+    Raises:
+        Stop: it names none, or one that has passed.
+    """
+    if by is None:
+        return 0.0
+    try:
+        return deadline(by, now, ZoneInfo(settings.money.timezone))
+    except DeadlineError as error:
+        message, _, remedy = str(error).partition(". ")
+        raise Stop("usage", f"--by: {message}.", remedy) from None
 
 
 def taking_asked(command: Callable[Concatenate[Asked, P], int]) -> Callable[..., int]:

@@ -15,7 +15,7 @@ from jobs.report.wording import counted, dollars, moment, shown
 from producers.cli import options as o
 from producers.cli.doubting import give_held_up
 from producers.cli.house import House, looking_house, working_house
-from producers.cli.live import ended, panel, standing
+from producers.cli.live import ended, panel, standing, urgency
 from producers.cli.running import stage, to_the_end
 from producers.cli.voice import OK, Stop, Voice
 from producers.follow import Following
@@ -51,10 +51,10 @@ def pause(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> i
     """Let BATCH submit nothing more; edits that are at the API are fetched and stored."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice) as house:
-        _running(batch, house)
+        running_batch(batch, house)
         # Also one that waits: it might go on by itself otherwise.
         house.ledger.set_state(batch, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN, BatchState.PAUSED))
-        _told(house.view.batch(batch), voice)
+        told(house.view.batch(batch), voice)
         return OK
 
 
@@ -68,7 +68,7 @@ def resume(
     """Let BATCH and its stopped groups go on; uploads what is left of its pictures, with the local stack to the end."""
     voice = Voice(json=json, quiet=quiet)
     with looking_house(voice, to_work=True) as house:
-        agreed = _running(batch, house, or_planned=True)
+        agreed = running_batch(batch, house, or_planned=True)
         if group is not None:
             _check_stopped(batch, group, house)
         house.ledger.resume_groups(batch, group or "")
@@ -102,13 +102,13 @@ def cancel(
     with looking_house(voice) as house:
         if kept:
             _give_kept_up(house.view.agreed(batch), house, voice, yes=yes)
-            _told(house.view.batch(batch), voice)
+            told(house.view.batch(batch), voice)
             return OK
         if in_doubt:
             give_held_up(house.view.agreed(batch), house, voice, yes=yes)
-            _told(house.view.batch(batch), voice)
+            told(house.view.batch(batch), voice)
             return OK
-        agreed = _running(batch, house)
+        agreed = running_batch(batch, house)
         if not yes:
             found = house.view.batch(batch)
             open_rows = found["rows"] - ended(found)
@@ -125,7 +125,7 @@ def cancel(
             with voice.screen() as screen:
                 Following(house.view, batch, screen, stop=house.broken).run()
             house.check()
-        _told(house.view.batch(batch), voice)
+        told(house.view.batch(batch), voice)
         return OK
 
 
@@ -153,7 +153,7 @@ def follow_or_tell(agreed: Batch, house: House, voice: Voice, *, watch: bool = F
     progress = house.view.progress(agreed.id)
     if progress is not None and left(agreed, progress):
         stage(agreed, house, voice)
-    _told(house.view.batch(agreed.id), voice)
+    told(house.view.batch(agreed.id), voice)
     return OK
 
 
@@ -164,7 +164,7 @@ def _open_if_planned(agreed: Batch, house: House) -> None:
         house.bucket.delete(house.layout.batch(agreed.id, PLANNED_MARK))
 
 
-def _running(batch: str, house: House, *, or_planned: bool = False) -> Batch:
+def running_batch(batch: str, house: House, *, or_planned: bool = False) -> Batch:
     """Return a batch that has not ended; one that was never opened only with `or_planned`.
 
     Raises:
@@ -211,9 +211,11 @@ def _one(batch: str, house: House, voice: Voice, *, watch: bool) -> int:
     return OK
 
 
-def _told(found: Document, voice: Voice) -> None:
+def told(found: Document, voice: Voice) -> None:
+    """Say how a batch stands now."""
     mark = "SIMULATED  " if found["simulated"] else ""
-    voice.tell(f"{mark}{found['batch']}: {standing(found)}")
+    hurry = urgency(found)
+    voice.tell(f"{mark}{found['batch']}: {standing(found)}" + (f" ({hurry})" if hurry else ""))
     voice.document(found)
 
 
@@ -231,7 +233,7 @@ def _list(found: list[Document], voice: Voice) -> None:
         state = f"{each['state']} ({each['reason']})" if each["reason"] else str(each["state"])
         table.add_row(
             Text(shown(each["batch"])),
-            Text(state + (", SIMULATED" if each["simulated"] else "")),
+            Text(", ".join(filter(None, (state, urgency(each), "SIMULATED" if each["simulated"] else "")))),
             f"{ended(each):,}",
             f"{each['rows']:,}",
             dollars(each["cost_usd"]),

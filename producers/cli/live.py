@@ -16,7 +16,8 @@ from rich.text import Text
 
 from jobs.job import FINAL, State
 from jobs.reasons import REASONS
-from jobs.report.wording import counted, dollars, duration, shown
+from jobs.report.wording import counted, dollars, duration, moment, shown
+from jobs.shares import Priority
 
 SIMULATED = "SIMULATED: no API is asked, no money is spent"
 LINE_S = 5.0
@@ -62,6 +63,14 @@ def standing(found: Document) -> str:
     return f"{found['state']} {why}"
 
 
+def urgency(found: Document) -> str:
+    """Return priority and deadline of a batch that has not ended, as far as they are not the usual ones."""
+    if found["state"] in ("done", "cancelled"):
+        return ""
+    level, by = found.get("priority", ""), found.get("by")
+    return ", ".join(filter(None, (level if level != Priority.NORMAL else "", f"by {moment(by)}" if by else "")))
+
+
 def needs(found: Document) -> list[str]:
     """Return what needs a person, as whole sentences."""
     said = list(found.get("warnings", ()))
@@ -91,12 +100,12 @@ def pace(found: Document) -> str:
     live = found.get("live")
     if not live:
         return ""
-    parts = [f"slots {live['slots_used']}/{live['slots']}", counted(live["workers"], "worker")]
+    parts = [urgency(found), f"slots {live['slots_used']}/{live['slots']}", counted(live["workers"], "worker")]
     if live["images_per_minute"]:
         parts.append(f"{live['images_per_minute']:g} images/min")
     if live["eta_s"]:
         parts.append(f"about {duration(live['eta_s'])} left")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def ended(found: Document) -> int:

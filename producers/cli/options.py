@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from jobs.shares import Priority as Level
+
 _WHAT = "What to edit"
 _HOW = "How to run"
 _SAY = "Output"
@@ -141,6 +143,28 @@ MaxCost = Annotated[
     float | None,
     typer.Option(
         min=0, metavar="USD", help="The batch pauses before it costs more. Default: `at most`.", rich_help_panel=_HOW
+    ),
+]
+Priority = Annotated[
+    Level,
+    typer.Option(
+        help="How many of the API's places it has beside other open batches: an urgent one eight times as many.",
+        rich_help_panel=_HOW,
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="When it is to be done: 06:00, or 2026-11-24T06:00 (RETOUCH_MONEY__TIMEZONE); then it gets more places.",
+        rich_help_panel=_HOW,
+    ),
+]
+PriorityLevel = Annotated[Level, typer.Argument(help="What it is from now on.", show_default=False)]
+NewBy = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="TIME", help="Its deadline from now on: 06:00, 2026-11-24T06:00, or none. Default: as it was."
     ),
 ]
 Simulate = Annotated[

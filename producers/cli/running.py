@@ -18,7 +18,7 @@ from jobs.report.build import PAGE
 from jobs.report.text import as_text
 from jobs.report.wording import counted, dollars, duration
 from producers.cli import options as o
-from producers.cli.asked import Asked, taking_asked
+from producers.cli.asked import Asked, due_at, taking_asked
 from producers.cli.house import House, working_house
 from producers.cli.live import SIMULATED, line
 from producers.cli.planning import document as plan_document
@@ -88,7 +88,9 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
         ManifestError: the manifest cannot be used.
         Stop: rows are bad, or a part of the local stack broke.
     """
-    house.ledger.now()  # a Redis that is away is noticed before anything is written
+    by = due_at(
+        asked.by, house.ledger.now(), house.settings
+    )  # a Redis that is away is noticed before anything is written
     id_ = batch_id(asked.batch_name(), datetime.now(UTC))
     if house.simulated:
         voice.note(SIMULATED)
@@ -127,6 +129,8 @@ def accepted(asked: Asked, house: House, voice: Voice, *, yes: bool) -> Batch | 
             manifest=made.manifest,
             overwrite=asked.overwrite,
             fresh=asked.fresh,
+            priority=asked.priority,
+            by=by,
         )
         open_batch(batch, writer, bucket=house.bucket, layout=house.layout, ledger=house.ledger, hints=house.hints)
     return batch

@@ -151,6 +151,8 @@ class _Run:
                 options=of_schedule(self._schedule, self._desk.settings, table=table),
                 overwrite=flags.overwrite,
                 fresh=flags.fresh,
+                priority=self._schedule.priority,
+                by=self._schedule.due_after(self._desk.ledger.now()),
             )
             drafted: list[Record] = []
             with self._desk.known(asked.name, fresh=flags.fresh) as known:

@@ -16,6 +16,7 @@ from pathlib import Path
 from jobs.batch import Batch
 from jobs.errors import NotFound
 from jobs.row import IdleRow, Row
+from jobs.shares import Priority
 from producers.intake.desk import Desk, Lost
 from producers.known import KnownRows
 from producers.manifest.options import PlanOptions
@@ -42,6 +43,8 @@ class Asked:
     options: PlanOptions
     overwrite: bool = False
     fresh: bool = False
+    priority: Priority = Priority.NORMAL
+    by: float = 0.0
 
     @property
     def name(self) -> str:
@@ -144,6 +147,8 @@ def write_plan(
             manifest=asked.source,
             overwrite=asked.overwrite,
             fresh=asked.fresh,
+            priority=asked.priority,
+            by=asked.by,
         )
         batch = _without(batch, left_out)
         _put(desk, batch.id, PLANNED_MARK, json.dumps({"batch": batch.id}))

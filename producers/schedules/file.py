@@ -26,6 +26,8 @@ from pydantic import (
 )
 
 from jobs.errors import RetouchError
+from jobs.shares import Priority
+from producers.deadline import deadline, is_time_of_day
 from producers.manifest.listing import Pattern
 from producers.manifest.problems import ManifestError, listed
 from producers.schedules.cron import Cron, CronError
@@ -119,6 +121,9 @@ class Schedule(_Strict):
     tolerance: Annotated[float, Field(gt=0, le=1)] = 0.2
     """The part of the rows that may vanish, or be invalid, before a run is held."""
     catch_up: CatchUp = "last"
+    priority: Priority = Priority.NORMAL
+    by: str = ""
+    """When a run is to be done: the next time after it begins that clocks in the time zone show this (`06:00`)."""
     flags: Flags = Flags()
 
     @field_validator("name")
@@ -139,6 +144,13 @@ class Schedule(_Strict):
                 f"{value!r} is no time zone that this machine knows; write one such as Europe/Berlin"
                 " (a machine without zones needs `pip install tzdata`)"
             ) from None
+        return value
+
+    @field_validator("by")
+    @classmethod
+    def _clock(cls, value: str) -> str:
+        if value and not is_time_of_day(value):
+            raise ValueError(f"{value!r} is no time of day; write one such as 06:00")
         return value
 
     @field_validator("manifest")
@@ -167,6 +179,10 @@ class Schedule(_Strict):
         """Where the rows come from, in words."""
         source = self.manifest
         return source if isinstance(source, str) else f"{source.prefix} joined with {source.table} by {source.join}"
+
+    def due_after(self, now: float) -> float:
+        """Return when a run that begins now (epoch seconds) is to be done; 0 for no matter when."""
+        return deadline(self.by, now, ZoneInfo(self.time_zone)) if self.by else 0.0
 
     @property
     def times(self) -> Cron:
