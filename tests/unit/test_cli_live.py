@@ -126,3 +126,17 @@ def test_the_last_count_is_told_at_the_end() -> None:
         screen.show(document(counts={"stored": 100}))
 
     assert "100/100 rows" in lines[-1]
+
+
+@pytest.mark.parametrize("show", [drawn, line])
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"priority": "urgent", "by": None}, "urgent, slots 3/24"),
+        ({"priority": "normal", "by": 1_800_000_000.0}, "by 2027-01-15 08:00 UTC, slots 3/24"),
+        ({"priority": "low", "by": 1_800_000_000.0}, "low, by 2027-01-15 08:00 UTC, slots"),
+    ],
+)
+def test_how_urgent_a_batch_is_is_said_where_it_is_not_the_usual(show: Any, given: dict[str, Any], text: str) -> None:
+    assert text in show(document(**given))
+    assert "normal" not in show(document(priority="normal", by=None))

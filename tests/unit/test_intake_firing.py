@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +16,7 @@ from jobs.bucket.rows import rows_of
 from jobs.errors import Refused, Unavailable
 from jobs.known.line import Known
 from jobs.known.state import Changes, NameState
+from jobs.shares import Priority
 from producers.intake.desk import Desk, Lost, alone
 from producers.intake.firing import batch_of, fire, let_go
 from producers.schedules.file import Flags, Joined, Schedule
@@ -568,3 +569,11 @@ def test_a_source_of_nothing_but_hopeless_rows_is_held(nightly: Schedule, place:
 
     assert record is not None
     assert (record.outcome, "failed in 4 runs" in record.why) == ("held", True)
+
+
+def test_a_run_is_as_urgent_as_its_schedule_says(nightly: Schedule, place: Desk) -> None:
+    run(nightly.model_copy(update={"priority": Priority.URGENT, "by": "06:00", "time_zone": "UTC"}), place)
+
+    (opened,) = batches(place)
+    assert opened.priority is Priority.URGENT
+    assert opened.by == datetime(2026, 11, 23, 6, 0, tzinfo=UTC).timestamp()

@@ -112,3 +112,12 @@ def test_a_slower_api_is_followed() -> None:
 def test_a_task_may_take_as_long_as_the_catalogue_says_or_as_was_seen() -> None:
     assert taught(5.0).longest(MODEL) == MODEL.latency.p999_s
     assert taught(500.0).longest(MODEL) > 490
+
+
+def test_what_is_typical_is_the_slowest_that_was_seen_and_the_catalogues_word_before() -> None:
+    slowest = max(model.latency.median_s for model in MODELS.values())
+
+    assert Pace().typical(MODELS.values()) == slowest
+    assert taught(30.0, NEW - 1).typical(MODELS.values()) == slowest
+    assert taught(3.0).typical(MODELS.values()) == pytest.approx(3.0, rel=0.05)
+    assert Pace().typical([]) == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jobs.bucket.rows import rows_of
 from jobs.ledger.memory import MemoryLedger
 from jobs.request import Request
 from jobs.row import Row
+from jobs.shares import Priority
 from producers.rounds import NoRound, Round, Wish, begin, choose, ended, planned_round
 from producers.submit import PlanWriter
 from tests.fakes import Conditional, FakeBucket
@@ -263,3 +265,15 @@ def test_the_ceiling_of_a_round_is_its_own(bucket: FakeBucket) -> None:
     with planned_round(agreed, {1}, bucket=bucket, layout=LAYOUT, catalogue=CATALOGUE, ceiling=5) as planned:
         assert isinstance(planned, Round)
         assert planned.ceiling == 5
+
+
+@pytest.mark.parametrize(("by", "kept"), [(1_800_000_001.0, 1_800_000_001.0), (1_799_999_999.0, 0.0)])
+def test_a_round_is_as_urgent_as_the_batch_but_does_not_hurry_for_what_has_passed(
+    bucket: FakeBucket, ledger: MemoryLedger, by: float, kept: float
+) -> None:
+    agreed = replace(batch_in(bucket, [row(1)], [line(1)]), priority=Priority.LOW, by=by)
+    bucket.lay(LAYOUT.batch("autumn", "batch.json"), agreed.as_json().encode())
+
+    again = begun(agreed, {1}, bucket, ledger)
+
+    assert (again.priority, again.by) == (Priority.LOW, kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,26 @@ def test_two_schedules_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_says_where_it_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ScheduleError, match="RETOUCH_SCHEDULES"):
         read_schedules(tmp_path / "schedules.toml")
+
+
+def test_a_schedule_may_say_how_urgent_its_runs_are_and_when_they_are_to_be_done(tmp_path: Path) -> None:
+    text = GOOD.replace("max_cost_usd", 'priority = "low"\nby = "06:00"\nmax_cost_usd')
+    plain = read_schedules(written(tmp_path, GOOD))["autumn"]
+    found = read_schedules(written(tmp_path, text))["autumn"]
+
+    now = datetime(2026, 11, 22, 22, 30, tzinfo=UTC).timestamp()
+    assert (plain.priority, plain.due_after(now)) == ("normal", 0.0)
+    assert found.priority == "low"
+    assert datetime.fromtimestamp(found.due_after(now), UTC) == datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('priority = "high"', "schedule autumn: priority"),
+        ('by = "2026-11-23T06:00"', "by: '2026-11-23T06:00' is no time of day; write one such as 06:00"),
+    ],
+)
+def test_an_urgency_that_means_nothing_is_named(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(ScheduleError, match=re.escape(said)):
+        read_schedules(written(tmp_path, GOOD.replace("max_cost_usd", f"{line}\nmax_cost_usd")))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.job import Job, State
 from tests.unit.desks import START, make_order, receipt
-from workers.turns import HOUSE_THREADS, OLD_RESULTS, OLD_S, Turns
+from workers.turns import BACK_S, HOUSE_THREADS, OLD_RESULTS, OLD_S, Turns
 
 NEW = Job(order=make_order(1), fence=1)
 RUNNING = replace(NEW, state=State.RUNNING, receipt=receipt())
@@ -109,3 +109,74 @@ def test_whoever_leaves_is_not_counted_any_more(state: State) -> None:
         assert turns.held() == 8
 
     assert turns.held() == 0
+
+
+OTHER = make_order(1, batch="other")
+
+
+def other(row: int) -> Job:
+    """Return a new edit of another batch."""
+    return replace(NEW, order=replace(OTHER, row=row))
+
+
+def refused(turns: Turns, job: Job, weight: float, now: float = START) -> str:
+    with turns.holding(job):
+        return turns.refuses(job, now, weight)
+
+
+def test_a_thread_that_is_free_is_left_to_a_batch_that_found_none_and_has_fewer() -> None:
+    turns = Turns(14)  # seven new edits at a time
+    with filled(turns, NEW, 7) as stack:
+        assert refused(turns, other(1), 1.0) == "this process is full"
+        stack.close()
+    with filled(turns, NEW, 6):
+        again = refused(turns, numbered(NEW, 99), 1.0)
+        came = refused(turns, other(1), 1.0)
+        later = refused(turns, numbered(NEW, 99), 1.0)
+
+    assert (again, came, later) == ("its thread is left to another batch", "", "")
+
+
+def test_threads_go_to_batches_by_their_weight_and_none_is_starved() -> None:
+    turns = Turns(14)
+    with filled(turns, other(1), 0), filled(turns, NEW, 3), ExitStack() as stack:
+        for row in range(1, 5):
+            stack.enter_context(turns.holding(other(row)))
+        assert refused(turns, numbered(NEW, 98), 1.0) == "this process is full"
+        assert refused(turns, other(98), 8.0) == "this process is full"
+        stack.close()
+
+        light, heavy = refused(turns, numbered(NEW, 99), 1.0), refused(turns, other(99), 8.0)
+    with ExitStack() as stack:
+        for row in range(1, 7):
+            stack.enter_context(turns.holding(other(row)))
+        starved = refused(turns, numbered(NEW, 98), 1.0)
+
+    assert (light, heavy) == ("its thread is left to another batch", "")
+    assert starved == "its thread is left to another batch"
+
+
+def test_who_found_no_thread_and_does_not_come_back_keeps_nobody_waiting() -> None:
+    turns = Turns(14)
+    with filled(turns, NEW, 7):
+        refused(turns, other(1), 8.0)
+    with filled(turns, NEW, 5):
+        waits = refused(turns, numbered(NEW, 99), 1.0, START + BACK_S - 0.1)
+        goes = refused(turns, numbered(NEW, 99), 1.0, START + BACK_S + 0.1)
+
+    assert (waits, goes) == ("its thread is left to another batch", "")
+
+
+def test_a_batch_that_is_alone_leaves_its_threads_to_nobody() -> None:
+    turns = Turns(14)
+    with filled(turns, NEW, 7):
+        refused(turns, other(1), 8.0)
+    with filled(turns, NEW, 5):
+        assert refused(turns, numbered(NEW, 99), 0.0) == ""
+
+
+def test_a_paid_edit_leaves_its_thread_to_no_other_batch() -> None:
+    turns = Turns(14)
+    with filled(turns, NEW, 7):
+        refused(turns, other(1), 8.0)
+        assert refused(turns, numbered(RUNNING, 99), 1.0) == ""
