@@ -183,10 +183,11 @@ def test_the_next_slot_is_for_who_has_fewest_for_its_weight(house: House) -> Non
     running = [house.running(job) for job in large[:5]]
     late = house.claimed(small[0])
     assert knock(house, late).closed is Closed.NO_SLOT
+    again = house.claimed(large[5])
+    assert knock(house, again).closed is Closed.NO_SLOT
 
     house.moved(running[0], house.fetchable())
 
-    again = house.claimed(large[5])
     assert knock(house, again).closed is Closed.NO_SLOT, "somebody waits who has none"
     assert knock(house, late).closed is None
     house.moved(running[1], house.fetchable())
@@ -214,6 +215,34 @@ def test_slots_go_to_both_by_weight_and_the_light_batch_is_not_starved(house: Ho
         everybody_knocks()
 
     assert sorted(job.order.batch for job in in_flight) == ["large"] * 4 + ["small"]
+
+
+def test_a_batch_does_not_wait_for_itself(house: House) -> None:
+    house.open("large", groups=GROUPS)
+    house.open("small", groups=GROUPS)
+    inner = [house.running(job) for job in house.feed(2, batch="large", group="kontext-max")]
+    weigh(house)
+    waits = house.claimed(house.feed(1, batch="small", group="kontext-max")[0])
+    assert knock(house, waits).closed is Closed.NO_SLOT
+    assert knock(house, house.feed(1, batch="small")[0]).closed is None, "it has one more than when it asked"
+
+    house.moved(inner[0], house.fetchable())
+
+    assert knock(house, waits).closed is None
+
+
+def test_doubts_that_are_held_for_a_person_count_as_no_slots(house: House) -> None:
+    large, small = fed(house, 2)
+    for job in large[:1]:
+        house.held(job)
+    house.open("third")
+    running = [house.running(job) for job in house.feed(5, batch="third")]
+    weigh(house)
+    assert knock(house, small[0]).closed is Closed.NO_SLOT
+
+    house.moved(running[0], house.fetchable())
+
+    assert knock(house, large[1]).closed is None, "both have none"
 
 
 def test_a_batch_that_is_alone_asks_nobody(house: House) -> None:

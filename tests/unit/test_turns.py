@@ -156,6 +156,19 @@ def test_threads_go_to_batches_by_their_weight_and_none_is_starved() -> None:
     assert starved == "its thread is left to another batch"
 
 
+def test_of_batches_that_have_as_many_threads_whoever_comes_takes_the_next() -> None:
+    turns = Turns(14)
+    with filled(turns, NEW, 3), ExitStack() as stack:
+        for row in range(1, 5):
+            stack.enter_context(turns.holding(other(row)))
+        assert refused(turns, other(98), 1.0) == "this process is full"
+        stack.close()
+        for row in range(1, 4):
+            stack.enter_context(turns.holding(other(row)))
+
+        assert refused(turns, numbered(NEW, 99), 1.0) == ""
+
+
 def test_who_found_no_thread_and_does_not_come_back_keeps_nobody_waiting() -> None:
     turns = Turns(14)
     with filled(turns, NEW, 7):
