@@ -29,8 +29,7 @@ def share_out(desk: Desk) -> Mapping[str, Mapping[str, int]]:
     every = {name: found for name in desk.ledger.batches() if (found := desk.ledger.batch(name)) is not None}
     wants = {group: _wanted(every, group) for group in desk.catalogue.groups}
     working = {name for jobs in wants.values() for name in jobs}
-    now = desk.now()
-    weights = {name: weigh(*every[name], now, desk) for name in working} if len(working) > 1 else {}
+    weights = _weights({name: every[name] for name in working}, desk) if len(working) > 1 else {}
     places: dict[str, dict[str, int]] = {name: {} for name in every}
     for group, jobs in wants.items():
         if len(jobs) > 1:
@@ -40,6 +39,11 @@ def share_out(desk: Desk) -> Mapping[str, Mapping[str, int]]:
     for name, (batch, progress) in every.items():
         _write_down(batch, progress, weights.get(name, 0.0), places[name], desk)
     return places
+
+
+def _weights(working: Mapping[str, tuple[Batch, Progress]], desk: Desk) -> Mapping[str, float]:
+    now = desk.now()
+    return {name: weigh(batch, progress, now, desk) for name, (batch, progress) in working.items()}
 
 
 def weigh(batch: Batch, progress: Progress, now: float, desk: Desk) -> float:
