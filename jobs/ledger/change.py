@@ -42,7 +42,7 @@ DOUBT_AGAIN_S = 5
 ASIDE_AGAIN_S = 1.0
 """A job that left its turn to other batches asks again after this."""
 
-FRONT_S = 5.5
+FRONT_S = 7.5
 """So long after its last try a job is taken to wait for a slot still: as long as it waits at the gate, and a bit."""
 
 FEED_AGAIN_S = 2.0

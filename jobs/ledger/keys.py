@@ -45,7 +45,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     (
         "front:<account>:<group>",
         "string: while batches wait for slots, the one that has fewest for its weight",
-        "the next submission that begins; expires after 5.5 s",
+        "the next submission that begins; expires after 7.5 s",
     ),
     (
         "bought:<fingerprint>",
