@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import redis
 
@@ -37,7 +37,7 @@ class RedisPlaces(Presence):
 
     def set_priority(self, batch: str, priority: Priority, by: float) -> None:
         """Let a batch have this priority and deadline (epoch seconds, 0 for none) instead of what was agreed."""
-        self._script("set_field", [self._keys.batch(batch)], ["priority", str(priority), "by", repr(by)])
+        self._set_fields(batch, ["priority", str(priority), "by", repr(by)])
 
     def share(self, batch: str, weight: float, places: Mapping[str, int]) -> None:
         """Let a batch weigh this much beside others, and have so many places of each limit group's window."""
@@ -46,7 +46,11 @@ class RedisPlaces(Presence):
             args += [f"share:{group}", size]
             if size:
                 args += [f"low:{group}", low_water(size)]
-        self._script("set_field", [self._keys.batch(batch)], args)
+        self._set_fields(batch, args)
+
+    def _set_fields(self, batch: str, args: Sequence[str | int]) -> None:
+        """Set fields of a batch that the ledger holds: name and value of each."""
+        self._script("set_field", [self._keys.batch(batch), self._keys.absent], args)
 
     def remove_strays(self) -> int:
         """Free slots whose job does not hold them; return how many."""

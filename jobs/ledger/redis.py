@@ -118,11 +118,11 @@ class RedisLedger(Leases, RedisPlaces):
 
     def set_ceiling(self, batch: str, micros: int) -> None:
         """Let a batch spend this much in all (micro-dollars)."""
-        self._script("set_field", [self._keys.batch(batch)], ["ceiling", micros])
+        self._set_fields(batch, ["ceiling", micros])
 
     def mark_finished(self, batch: str) -> None:
         """Note that a batch's report lies in the bucket as of now."""
-        self._script("set_field", [self._keys.batch(batch)], ["finished_at", round(self.now() * 1000)])
+        self._set_fields(batch, ["finished_at", round(self.now() * 1000)])
 
     def stage(self, batch: str, group: str, rows: int) -> None:
         """Raise the mark up to which a group's rows can be fed."""

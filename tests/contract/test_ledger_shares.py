@@ -283,6 +283,18 @@ def test_who_waits_for_a_place_of_an_inner_group_holds_nobody_back_from_the_oute
     assert [knock(house, job).closed for job in outer] == [None, None]
 
 
+def test_shares_are_written_although_redis_is_full(on_redis: tuple[House, redis.Redis]) -> None:
+    house, client = on_redis
+    house.open()
+    client.config_set("maxmemory", 1)
+    try:
+        house.ledger.share("b", 8.0, {"flux": 20})
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert house.progress().shares == {"flux": 20}
+
+
 def test_a_full_redis_lets_nothing_begin_of_batches_that_share(on_redis: tuple[House, redis.Redis]) -> None:
     house, client = on_redis
     large, small = fed(house, 6)
