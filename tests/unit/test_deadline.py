@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.settings import read_settings
+from producers.cli.asked import due_at
+from producers.cli.voice import Stop
 from producers.deadline import DeadlineError, deadline
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -59,3 +62,25 @@ def test_anything_else_is_refused_with_what_would_be_right(text: str) -> None:
 def test_what_has_passed_is_refused_with_the_time_that_it_is() -> None:
     with pytest.raises(DeadlineError, match="has passed; it is 2026-11-23 23:15 CET now"):
         at("2026-11-23T23:00")
+
+
+def test_what_is_said_on_the_command_line_is_in_the_time_zone_of_the_money() -> None:
+    settings = read_settings(money={"timezone": "Europe/Berlin"})
+
+    assert due_at(None, NOW, settings) == 0.0
+    assert due_at("06:00", NOW, settings) == deadline("06:00", NOW, BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("soon", "--by: 'soon' is no deadline."),
+        ("2026-11-23T23:00", "--by: The deadline 2026-11-23T23:00 has passed; it is 2026-11-23 23:15 CET now."),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_usage_and_says_what_would_be_right(text: str, message: str) -> None:
+    with pytest.raises(Stop) as said:
+        due_at(text, NOW, read_settings(money={"timezone": "Europe/Berlin"}))
+
+    assert (said.value.code, said.value.exit_code, said.value.message) == ("usage", 2, message)
+    assert said.value.remedy.startswith("Write 06:00")
