@@ -49,6 +49,7 @@ chaos: setup ## the long proofs: a death at every line that matters, soaks of 50
 	$(PYTEST) tests/chaos -m "not longest"
 	API_AWAY_SIZE=60/10 $(PYTEST) tests/acceptance -m long
 	API_AWAY_SIZE=60/10 LIMIT_SIZE=24/12/700 $(PYTEST) tests/acceptance/test_api_away.py tests/acceptance/test_limit.py -m "not long"
+	FAIRNESS_SIZE=24/1000 $(PYTEST) tests/acceptance/test_fairness.py
 
 GAMES ?= 50000
 
