@@ -53,13 +53,20 @@ class CreditWatch:
         self._now = monotonic
         self._not_before = 0.0
         self._judging_since: float | None = None
+        self._over: set[str] = set()
+        """Batches with doubts that were seen to be over: the look after that knows whether they are judged."""
 
-    def waits(self, progress: Progress) -> bool:
-        """Whether a batch that is over should not be reported yet, because its doubts are being judged."""
+    def waits(self, batch: str, progress: Progress) -> bool:
+        """Whether a batch that is over should not be reported yet, because its doubts are being judged, or may be once
+        it is looked again: its last row may have ended since the last look."""
+        if not (progress.held and self._desk.settles_by_credits) or progress.finished_at:
+            self._over.discard(batch)
+            return False
+        if batch not in self._over:
+            self._over.add(batch)
+            return True
         since = self._judging_since
-        return bool(
-            progress.held and not progress.finished_at and since is not None and self._desk.now() - since < PATIENCE_S
-        )
+        return since is not None and self._desk.now() - since < PATIENCE_S
 
     def look(self) -> None:
         """Read the credits if it is time to, and settle what they prove.

@@ -159,9 +159,8 @@ class Tick:
         if progress.state is BatchState.DONE and progress.counts.get(State.QUEUED):
             # A held row was to be asked again, and whoever said so died, or a report was being written.
             desk.ledger.set_state(batch_id, BatchState.OPEN, "", only_from=[BatchState.DONE])
-        if self._credits.waits(progress):
-            return
-        if over(batch, progress) and (lines or not (progress.held and progress.finished_at)):
+        wanted = over(batch, progress) and (lines or not (progress.held and progress.finished_at))
+        if wanted and not self._credits.waits(batch_id, progress):
             desk.send(FINISH, batch_id)
 
 

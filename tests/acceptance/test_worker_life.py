@@ -30,6 +30,11 @@ main([])
 """A worker whose consumer takes nothing once a file is there, as after a reconnection that went wrong."""
 
 
+def listens(house: House) -> bool:
+    """Whether anybody waits at a queue of this Redis: what he had asked for before would still reach him."""
+    return any(client["cmd"] == "brpop" and "b" in client["flags"] for client in house.redis.client_list())
+
+
 def test_a_worker_that_takes_no_messages_any_more_ends_and_another_one_does_its_work(house: House) -> None:
     house.simulate("--latency", "0.2")
     cotton = house.folder / "cotton"
@@ -37,6 +42,7 @@ def test_a_worker_that_takes_no_messages_any_more_ends_and_another_one_does_its_
     house.own(deaf)
     house.working(deaf)
     cotton.touch()
+    eventually(lambda: not listens(house), 20, "it has taken its ears off the queues")
     rows = house.rows(3)
     batch = house.submit(house.manifest(rows))
     eventually(lambda: house.redis.llen(KEY_PREFIX + "house"), 20, "a message waits")

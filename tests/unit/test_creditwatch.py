@@ -373,6 +373,38 @@ def test_the_report_waits_until_doubts_are_judged_but_not_for_ever(monkeypatch: 
     assert (first, second) == (False, True)
 
 
+def test_a_report_waits_for_the_look_after_the_last_row_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, _ = watched(1)
+    tick = Tick(house.desk)
+    doubted = house.moved(house.ledger.mark_sent(house.begun()), Doubted(detail="", wait=60.0))
+    look = CreditWatch.look
+
+    def ends_right_after(watch: CreditWatch) -> None:
+        look(watch)
+        if not house.stands().held:
+            house.moved(doubted, Held())
+
+    monkeypatch.setattr(CreditWatch, "look", ends_right_after)
+    tick.once()
+
+    assert house.progress().held == 1
+    assert (FINISH, "b") not in house.sent
+
+
+@pytest.mark.parametrize("by_credits", [True, False])
+def test_a_batch_whose_doubts_nobody_judges_is_reported(by_credits: bool) -> None:
+    house = make_house()
+    house.open(allowance=0)
+    house.desk.settles_by_credits = by_credits
+    tick = Tick(house.desk)
+    held(house)
+
+    for _ in range(2 if by_credits else 1):
+        tick.once()
+
+    assert (FINISH, "b") in house.sent
+
+
 def test_the_report_does_not_wait_for_credits_that_change_all_the_time() -> None:
     house, _ = watched(1)
     tick = Tick(house.desk)
