@@ -18,8 +18,7 @@ from jobs.batch import Batch
 from jobs.errors import RetouchError
 from jobs.events import Cancelled
 from jobs.job import FINAL, MADE_IT, Job
-from jobs.models import MICROS_PER_USD
-from jobs.outcome import BESIDE, FOUND, LATE, found_charge, outcome, usd
+from jobs.outcome import BESIDE, FOUND, LATE, found_charge, outcome
 from jobs.row import Row
 from jobs.spend import charges_of
 from jobs.states import apply
@@ -56,7 +55,6 @@ class _Line:
 
     rank: tuple[int, int]
     """(attempt, whether final): the highest wins."""
-    micros: int
     text: str
 
     def replaces(self, other: _Line) -> bool:
@@ -100,8 +98,8 @@ class _Known:
                 outcome["duplicates"].append({"task_id": task_id, "cost_usd": cost})
                 outcome["cost_usd"] = round(outcome["cost_usd"] + cost, 6)
         outcome["found"] = bool(self.found) and outcome["state"] not in MADE_IT
-        earlier = sum(other.micros for round_, other in self.rounds.items() if round_ != latest)
-        return Joined(row, outcome, usd(earlier))
+        earlier = sum(self.outcome(round_)["cost_usd"] for round_ in self.rounds if round_ != latest)
+        return Joined(row, outcome, round(earlier, 6))
 
 
 def in_order(streams: Iterable[Iterable[Row]]) -> Iterator[Row]:
@@ -176,10 +174,9 @@ def _spill(outcomes: Iterable[Mapping[str, Any]], folder: Path, rows_per_range: 
     waiting: dict[int, list[str]] = {}
     count = 0
     for line in outcomes:
-        micros = round(line["cost_usd"] * MICROS_PER_USD)
         text = json.dumps(line, separators=(",", ":"))
         kind = line["state"] if line["state"] in BESIDE else int(line["state"] in FINAL)
-        head = f"{line['row']} {line['round']} {line['attempt']} {kind} {micros} "
+        head = f"{line['row']} {line['round']} {line['attempt']} {kind} "
         waiting.setdefault(line["row"] // rows_per_range, []).append(f"{head}{text}\n")
         count += 1
         if count >= LINES_PER_WRITE:
@@ -202,16 +199,16 @@ def _read_range(path: Path) -> dict[int, _Known]:
         return found
     with path.open(encoding="ascii", newline="\n") as file:
         for spilled in file:
-            row, round_, attempt, kind, micros, text = spilled.rstrip("\n").split(" ", 5)
+            row, round_, attempt, kind, text = spilled.rstrip("\n").split(" ", 4)
             known = found.setdefault(int(row), _Known())
             if kind == LATE:
                 late = json.loads(text)
                 known.late[late["task_id"]] = late
             elif kind == FOUND:
-                found_ = json.loads(text)
-                known.found[found_["task_id"]] = found_
+                line = json.loads(text)
+                known.found[line["task_id"]] = line
             else:
-                known.add(int(round_), _Line((int(attempt), int(kind)), int(micros), text))
+                known.add(int(round_), _Line((int(attempt), int(kind)), text))
     path.unlink()
     return found
 

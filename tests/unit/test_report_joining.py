@@ -190,3 +190,14 @@ def test_what_was_paid_for_a_found_result_counts_once_also_where_the_ledger_was_
 
     assert joint.cost_usd == cost
     assert [charge["cost_usd"] for charge in joint.outcome["charges"]] == [cost]
+
+
+def test_what_was_paid_for_a_found_result_is_not_forgotten_in_a_later_round(tmp_path: Path) -> None:
+    found = json.loads(
+        found_line(batch="autumn", job="autumn.1", row=1, round_=1, attempt=1, task_id="t", fingerprint="f", paid=9_000)
+    )
+    rounds = [line(1, state=State.FAILED, round=1), line(1, state=State.UNCHANGED, round=2)]
+
+    (joint,) = joined([a_row(1)], [*rounds, found], tmp_path)
+
+    assert (joint.earlier_usd, joint.cost_usd) == (0.009, 0.009)
