@@ -54,17 +54,16 @@ class CreditWatch:
         self._not_before = 0.0
         self._judging_since: float | None = None
         self._over: set[str] = set()
-        """Batches with doubts that were seen to be over: the look after that knows whether they are judged."""
+        """Batches that were over with doubts when they were last asked for: a look since then has known of it."""
 
-    def waits(self, batch: str, progress: Progress) -> bool:
-        """Whether a batch that is over should not be reported yet, because its doubts are being judged, or may be once
-        it is looked again: its last row may have ended since the last look."""
-        if not (progress.held and self._desk.settles_by_credits) or progress.finished_at:
-            self._over.discard(batch)
-            return False
-        if batch not in self._over:
-            self._over.add(batch)
-            return True
+    def holds_back(self, batch: str, progress: Progress, *, over: bool) -> bool:
+        """Whether a batch that is over should not be reported yet, because its doubts are being judged, or may be at
+        the next look: its last row may have ended since this one."""
+        judged = over and progress.held and not progress.finished_at and self._desk.settles_by_credits
+        looked = batch in self._over
+        (self._over.add if judged else self._over.discard)(batch)
+        if not judged or not looked:
+            return bool(judged)
         since = self._judging_since
         return since is not None and self._desk.now() - since < PATIENCE_S
 

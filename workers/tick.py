@@ -159,8 +159,9 @@ class Tick:
         if progress.state is BatchState.DONE and progress.counts.get(State.QUEUED):
             # A held row was to be asked again, and whoever said so died, or a report was being written.
             desk.ledger.set_state(batch_id, BatchState.OPEN, "", only_from=[BatchState.DONE])
-        wanted = over(batch, progress) and (lines or not (progress.held and progress.finished_at))
-        if wanted and not self._credits.waits(batch_id, progress):
+        ended = over(batch, progress)
+        held_back = self._credits.holds_back(batch_id, progress, over=ended)
+        if ended and not held_back and (lines or not (progress.held and progress.finished_at)):
             desk.send(FINISH, batch_id)
 
 

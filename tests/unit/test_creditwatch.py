@@ -391,6 +391,16 @@ def test_a_report_waits_for_the_look_after_the_last_row_has_ended(monkeypatch: p
     assert (FINISH, "b") not in house.sent
 
 
+def test_a_report_waits_for_that_look_each_time_the_batch_is_over() -> None:
+    house, watch = watched(1)
+    doubted = held(house)
+    watch.holds_back("b", house.progress(), over=True)
+    watch.holds_back("b", house.progress(), over=False)  # the doubt was asked again
+
+    assert doubted.held
+    assert watch.holds_back("b", house.progress(), over=True)
+
+
 @pytest.mark.parametrize("by_credits", [True, False])
 def test_a_batch_whose_doubts_nobody_judges_is_reported(by_credits: bool) -> None:
     house = make_house()
