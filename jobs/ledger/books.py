@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from jobs.batch import Batch, BatchState, Progress
 from jobs.bounds import End
 from jobs.job import Job, State
-from jobs.ledger.change import FEED_AGAIN_S, Change, Index, Seat
+from jobs.ledger.change import FEED_AGAIN_S, PARTS_A_ROUND, Change, Index, Seat
 from jobs.ledger.ends import Ends
-from jobs.ledger.port import Steps
+from jobs.ledger.port import Restored, Steps
 from jobs.money import NO_CEILING, PROOF_EDITS, Admitted, Caps, Sums, TooDear, admit, over_estimate
 from jobs.shares import Priority, place_in_line
 
@@ -78,6 +78,32 @@ class Books:
     outcomes: list[str] = field(default_factory=list)
     outcomes_at: float = 0.0
     pending: tuple[int, Sequence[str]] | None = None
+
+    @classmethod
+    def opened(cls, batch: Batch) -> Self:
+        """Return the books of a batch of which nothing is fed yet."""
+        return cls(
+            Batch.from_json(batch.as_json()),
+            cursors=dict.fromkeys(batch.groups, 0),
+            staged={group: 0 if batch.local else rows for group, rows in batch.groups.items()},
+            low=dict.fromkeys(batch.groups, 1),
+            parts=(batch.round - 1) * PARTS_A_ROUND,
+            ceiling=batch.ceiling,
+            ends=Ends(batch.bounds, batch.lone),
+        )
+
+    def restore(self, restored: Restored) -> None:
+        """Take what a batch had come to; it waits for a person."""
+        self.state, self.reason = BatchState.PAUSED, "operator"
+        self.cursors.update(restored.cursors)
+        self.staged.update(restored.staged)
+        self.counts.update(restored.counts)
+        for name in RESTORED:
+            self.sums[name] = getattr(restored, name)
+        self.price_paid.update(restored.price_paid)
+        self.price_due.update(restored.price_due)
+        for code, (rows, cost) in restored.reasons.items():
+            self.rows[code], self.costs[code] = rows, cost
 
     def progress(self) -> Progress:
         """Return what is counted, as a value."""

@@ -16,14 +16,12 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.bounds import may_try_again
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import RESTORED, Books, DayBooks, Expiring, Hot, Indexes, money_moved
+from jobs.ledger.books import Books, DayBooks, Expiring, Hot, money_moved
 from jobs.ledger.change import (
     ASIDE_AGAIN_S,
     CEILINGS,
-    DOUBT_AGAIN_S,
     FILED_S,
     LEASE_S,
-    PARTS_A_ROUND,
     RESEND_S,
     TOLD_S,
     TOMBSTONE_S,
@@ -33,9 +31,8 @@ from jobs.ledger.change import (
     Seat,
     holds_slot,
 )
-from jobs.ledger.ends import Ends
 from jobs.ledger.memory_places import MemoryPlaces
-from jobs.ledger.port import NO_STEPS, Claim, Epoch, Hint, Recorded, Restored, Steps
+from jobs.ledger.port import NO_STEPS, Claim, Recorded, Restored, Steps
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Caps, Sums, TooDear
 
@@ -52,14 +49,11 @@ class MemoryLedger(MemoryPlaces):
 
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float]) -> None:
         super().__init__(catalogue, clock)
-        self._hot: dict[str, Hot] = {}
-        self._indexes = Indexes()
         self._ended: Expiring[bool] = Expiring(clock)
         self._bought: dict[str, str] = {}
         self._days = DayBooks()
         self._filed: Expiring[float] = Expiring(clock)
         self._told: Expiring[bool] = Expiring(clock)
-        self._trusted = Epoch()
 
     # -- batches
 
@@ -67,7 +61,7 @@ class MemoryLedger(MemoryPlaces):
         with self._lock:
             if batch.id in self._books:
                 return False
-            self._books[batch.id] = _opened(batch)
+            self._books[batch.id] = Books.opened(batch)
             return True
 
     def batch(self, batch: str) -> tuple[Batch, Progress] | None:
@@ -170,16 +164,7 @@ class MemoryLedger(MemoryPlaces):
             if not self.open_batch(batch):
                 return False
             books = self._books[batch.id]
-            books.state, books.reason = BatchState.PAUSED, "operator"
-            books.cursors.update(restored.cursors)
-            books.staged.update(restored.staged)
-            books.counts.update(restored.counts)
-            for name in RESTORED:
-                books.sums[name] = getattr(restored, name)
-            books.price_paid.update(restored.price_paid)
-            books.price_due.update(restored.price_due)
-            for code, (rows, cost) in restored.reasons.items():
-                books.rows[code], books.costs[code] = rows, cost
+            books.restore(restored)
             for order in restored.orders:
                 self._create(order, batch.round, books)
             return True
@@ -189,24 +174,7 @@ class MemoryLedger(MemoryPlaces):
             for key, known in sums.items():
                 self._days.at_least(day, key, known)
 
-    # -- the ledger's life
-
-    def epoch(self) -> Epoch:
-        return self._epoch
-
-    def trust(self, epoch: Epoch) -> None:
-        self._trusted = epoch
-
-    def begin_epoch(self, epoch: Epoch, *, after: str = "") -> bool:
-        with self._lock:
-            if self._epoch.id != after:
-                return False
-            self._epoch = replace(epoch, guard="")
-            return True
-
-    def guard(self, why: str) -> None:
-        with self._lock:
-            self._epoch = replace(self._epoch, guard=why)
+    # -- outcomes, and the end
 
     def jobs_of(self, batch: str) -> Sequence[str]:
         with self._lock:
@@ -404,37 +372,7 @@ class MemoryLedger(MemoryPlaces):
         with self._lock:
             return self._days.sums(day, key)
 
-    def renew(self, owner: str, fences: Mapping[str, int]) -> Sequence[str]:
-        with self._lock:
-            lost = []
-            for job, fence in fences.items():
-                hot = self._hot.get(job)
-                if hot is None or (hot.job.owner, hot.job.fence) != (owner, fence):
-                    lost.append(job)
-                else:
-                    self._indexes.put(job, Index.LEASES, self.now() + LEASE_S)
-            return lost
-
     # -- housekeeping
-
-    def lapsed(self, limit: int) -> Sequence[Job]:
-        with self._lock:
-            return [self._hot[job].job for job in self._indexes.reached(Index.LEASES, self.now(), limit)]
-
-    def held_by(self, owner: str) -> Sequence[Job]:
-        with self._lock:
-            return [hot.job for hot in self._hot.values() if hot.job.owner == owner]
-
-    def due(self, limit: int) -> Sequence[Hint]:
-        with self._lock:
-            now = self.now()
-            found = self._indexes.reached(Index.DUE, now, limit, again=now + RESEND_S)
-            return [Hint(job=job, paid=self._hot[job].paid) for job in found]
-
-    def doubts_due(self, limit: int) -> Sequence[str]:
-        with self._lock:
-            now = self.now()
-            return self._indexes.reached(Index.DOUBTS, now, limit, again=now + DOUBT_AGAIN_S)
 
     def remove_strays(self) -> int:
         with self._lock:
@@ -446,18 +384,6 @@ class MemoryLedger(MemoryPlaces):
     def _holds(self, member: str) -> bool:
         hot = self._hot.get(member.rpartition(":")[0])
         return hot is not None and hot.job.slot == member and holds_slot(hot.job)
-
-
-def _opened(batch: Batch) -> Books:
-    return Books(
-        Batch.from_json(batch.as_json()),
-        cursors=dict.fromkeys(batch.groups, 0),
-        staged={group: 0 if batch.local else rows for group, rows in batch.groups.items()},
-        low=dict.fromkeys(batch.groups, 1),
-        parts=(batch.round - 1) * PARTS_A_ROUND,
-        ceiling=batch.ceiling,
-        ends=Ends(batch.bounds, batch.lone),
-    )
 
 
 def _version(job: Job) -> tuple[State, int, int]:

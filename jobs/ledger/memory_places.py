@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 from jobs.ledger.books import Books, Expiring, Slots
 from jobs.ledger.change import FRONT_S
-from jobs.ledger.memory_presence import MemoryPresence
-from jobs.ledger.port import Epoch, Law, Places
+from jobs.ledger.memory_leases import MemoryLeases
+from jobs.ledger.port import Law, Places
 from jobs.limit import FORGOTTEN_S, Limit
 from jobs.models import Catalogue, LimitGroup
 from jobs.shares import Priority, low_water
 
 
-class MemoryPlaces(MemoryPresence):
+class MemoryPlaces(MemoryLeases):
     """What the ledger knows of places beside the jobs that hold them."""
 
     def __init__(self, catalogue: Catalogue, clock: Callable[[], float]) -> None:
@@ -22,7 +22,6 @@ class MemoryPlaces(MemoryPresence):
         self._slots = Slots()
         self._throttle: Expiring[bool] = Expiring(clock)
         self._limits: Expiring[Limit] = Expiring(clock)
-        self._epoch = Epoch()
         self._books: dict[str, Books] = {}
         self._fronts: Expiring[tuple[int, str]] = Expiring(clock)
 
