@@ -189,7 +189,9 @@ class Evidence:
         """Return the promised faults that came too seldom to have been injected: four standard deviations too few."""
         counts: Mapping[str, int] = self.api["faults"]
         posts, polls, fetched = (int(self.api[what]) for what in ("posts", "polls", "downloads"))
-        chances = {"hang_poll": polls, "poll_5xx": polls, "early_404": int(self.api["tasks"])}
+        taken = int(self.api["tasks"])  # a POST that was refused has no answer after a task that could be lost
+        chances = {"hang_poll": polls, "poll_5xx": polls}
+        chances |= dict.fromkeys(("early_404", "lose_answer", "five_xx_after"), taken)
         missing = []
         for kind, share in self.promised.faults.items():
             names = kind.split("+")

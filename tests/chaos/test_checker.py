@@ -179,9 +179,17 @@ def test_what_is_planted_is_found(fine: Evidence, plant: Callable[[Evidence], Ev
 def test_a_fault_that_was_promised_and_did_not_come_is_found(
     fine: Evidence, struck: Struck, faults: int, said: str
 ) -> None:
-    told = {**fine.api, "posts": 1000, "faults": {"lose_answer": faults}} if faults != 10 else fine.api
+    told = {**fine.api, "tasks": 1000, "faults": {"lose_answer": faults}} if faults != 10 else fine.api
 
     assert replace(fine, struck=struck, api=told).judge() == [f"not injected: {said} (1)"]
+
+
+@pytest.mark.parametrize(("lost", "wrong"), [(916, []), (700, ["not injected: lose_answer: 700 of 31072 (1)"])])
+def test_an_answer_can_only_be_lost_to_a_submission_that_was_taken(fine: Evidence, lost: int, wrong: list[str]) -> None:
+    told = {**fine.api, "posts": 36_407, "tasks": 31_072, "faults": {"lose_answer": lost}}
+    promised = replace(fine.promised, faults={"lose_answer": 0.03})
+
+    assert replace(fine, api=told, promised=promised).judge() == wrong
 
 
 def test_faults_of_one_kind_may_be_promised_together(fine: Evidence) -> None:
