@@ -100,16 +100,31 @@ class Strikes:
 class Fought:
     """A batch that has ended under fire."""
 
+    soak: Soak
     batch: str
-    evidence: Evidence
+    manifest: Path
+    strikes: Strikes
     seconds: float
-    looks: Sequence[Look]
+
+    def evidence(self, rig: Rig) -> Evidence:
+        """Return what can be known of it now."""
+        house = rig.house
+        assert house.api is not None
+        return Evidence.read(
+            self.manifest,
+            house.servers.bucket,
+            name=house.name,
+            folder=f"{house.prefix}batches/{self.batch}/",
+            api=house.api.ledger(),
+            struck=Struck(workers=self.strikes.codes, redis_runs=self.strikes.runs),
+            promised=Promised(faults=self.soak.kinds(), kills=self.soak.kills, redis_kills=self.soak.redis_kills),
+        )
 
     def memory(self, thirds: int = 3) -> Sequence[tuple[float, float]]:
         """Return the most that a worker, and Redis, held while each third of the results was delivered, in MB."""
-        last = max((look.downloads for look in self.looks), default=0) + 1
+        last = max((look.downloads for look in self.strikes.looks), default=0) + 1
         parts: list[list[Look]] = [[] for _ in range(thirds)]
-        for look in self.looks:
+        for look in self.strikes.looks:
             parts[look.downloads * thirds // last].append(look)
         return [
             (max((x.worker_mb for x in part), default=0.0), max((x.redis_mb for x in part), default=0.0))
@@ -152,24 +167,7 @@ def fire(rig: Rig, soak: Soak) -> Fought:
             rig.redis.start()
             strikes.runs.append(_run_of(rig))
         time.sleep(soak.look_s)
-    seconds = time.monotonic() - began
-    found = evidence(rig, soak, batch, manifest, strikes)
-    return Fought(batch=batch, evidence=found, seconds=seconds, looks=strikes.looks)
-
-
-def evidence(rig: Rig, soak: Soak, batch: str, manifest: Path, strikes: Strikes) -> Evidence:
-    """Return what can be known of a batch that has ended."""
-    house = rig.house
-    assert house.api is not None
-    return Evidence.read(
-        manifest,
-        house.servers.bucket,
-        name=house.name,
-        folder=f"{house.prefix}batches/{batch}/",
-        api=house.api.ledger(),
-        struck=Struck(workers=strikes.codes, redis_runs=strikes.runs),
-        promised=Promised(faults=soak.kinds(), kills=soak.kills, redis_kills=soak.redis_kills),
-    )
+    return Fought(soak=soak, batch=batch, manifest=manifest, strikes=strikes, seconds=time.monotonic() - began)
 
 
 def _kill(worker: Program) -> int:
