@@ -72,6 +72,8 @@ SHORT = {
 
 FORGETTING = {"last-bytes-sent", "recorded:Accepted"}
 INTENTS = {"RETOUCH_SUBMIT__INTENTS_IN_BUCKET": "true"}
+STEPS_TO_QUEUED = 6
+"""So many changes back, a row that was stored is fed and not yet begun."""
 
 
 def each_death() -> Iterator[Any]:
@@ -160,6 +162,25 @@ def test_however_far_redis_goes_back_nothing_is_lost_or_bought_again(scene: Rig,
     books.check(ids)
     assert set(books.charged.values()) == {1}
     assert books.states == {"in_doubt" if place == "last-bytes-sent" else "stored": 1}
+    assert books.summary["cost_usd"] == (0 if place == "last-bytes-sent" else charged_usd(books))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["prepared", "begun", "recording:Accepted", "recorded:Accepted", "filed"])
+def test_a_second_death_on_the_way_of_an_edit_that_redis_forgot_buys_nothing_either(scene: Rig, place: str) -> None:
+    batch, ids = dead(scene, Crash(at="recorded:Stored"), NEVER, **INTENTS)
+    scene.meets(Fate.ROLLED_BACK, STEPS_TO_QUEUED)
+    scene.dies(scene.house.worker(RETOUCH_TEST__CRASH_AT=place, **INTENTS))
+
+    scene.meets(Fate.KEPT)
+    scene.goes_on(batch, **INTENTS)
+    scene.ends(batch)
+    books = scene.house.books(batch)
+
+    books.check(ids)
+    assert books.states == {"stored": 1}
+    assert set(books.charged.values()) == {1}
+    assert books.summary["cost_usd"] == charged_usd(books)
 
 
 @pytest.mark.parametrize("place", [pytest.param("plan-written", marks=pytest.mark.long), "batch-written"])
