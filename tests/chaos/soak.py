@@ -13,6 +13,7 @@ from pathlib import Path
 
 import redis
 
+from jobs.job import FINAL
 from running.programs import Program
 from tests.acceptance.test_main_job import ids_of
 from tests.chaos.checker import Evidence, Promised, Struck
@@ -51,7 +52,7 @@ class Soak:
     """So many at least."""
     redis_kills: int
     on_and_on: bool = False
-    """Workers are killed until the batch is over."""
+    """Workers are killed until every row has ended: who writes the report of so many lives longer than that allows."""
     workers: int = 3
     kill_every_s: float = 2.0
     """One of those that work."""
@@ -149,7 +150,7 @@ def fire(rig: Rig, soak: Soak) -> Fought:
         now = time.monotonic()
         if now - began > soak.within_s:
             house.finished(batch, 0)  # says what is wrong
-        if soak.on_and_on or len(strikes.codes) < soak.kills:
+        if (soak.on_and_on and _ended(rig, batch) < soak.rows) or len(strikes.codes) < soak.kills:
             working = [place for place, worker in enumerate(workers) if house.seen(worker)]
             if not working:  # on a busy machine all may still be starting: nothing is proved by killing those
                 struck_at = now
@@ -168,6 +169,12 @@ def fire(rig: Rig, soak: Soak) -> Fought:
             strikes.runs.append(_run_of(rig))
         time.sleep(soak.look_s)
     return Fought(soak=soak, batch=batch, manifest=manifest, strikes=strikes, seconds=time.monotonic() - began)
+
+
+def _ended(rig: Rig, batch: str) -> int:
+    """Return how many rows of a batch have ended, as the ledger counts them; it only says when to stop striking."""
+    found = rig.house.redis.hmget(f"retouch:batch:{batch}", [f"n:{state}" for state in FINAL])
+    return sum(int(n) for n in found if n)
 
 
 def _kill(worker: Program) -> int:
