@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 STATES = """# The states of a job
 
 Drawn from the table in `jobs/states.py` by `make docs`. `apply(job, event, at)` is the only way a state changes; an
-illegal move raises and changes nothing. In Redis a transition is a compare-and-set on (state, attempt, fence).
+illegal move raises and changes nothing. In Redis a transition is a compare-and-set on (state, attempt, fence, held).
 
 ```mermaid
 {diagram}

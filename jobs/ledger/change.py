@@ -140,6 +140,8 @@ class Change:
     was_fence: int
     was_sent: bool
     """Compared where the fence is raised: who takes a job over must have seen the mark that its owner wrote last."""
+    was_held: bool
+    """A doubt that is held has given its slot up, and is counted as held."""
     # what the job becomes
     state: str
     attempt: int
@@ -210,6 +212,7 @@ class Change:
             was_attempt=before.attempt,
             was_fence=before.fence,
             was_sent=before.sent,
+            was_held=before.held,
             state=str(after.state),
             attempt=after.attempt,
             fence=after.fence,

@@ -386,5 +386,5 @@ class MemoryLedger(MemoryPlaces):
         return hot is not None and hot.job.slot == member and holds_slot(hot.job)
 
 
-def _version(job: Job) -> tuple[State, int, int]:
-    return job.state, job.attempt, job.fence
+def _version(job: Job) -> tuple[State, int, int, bool]:
+    return job.state, job.attempt, job.fence, job.held

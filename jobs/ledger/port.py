@@ -268,7 +268,7 @@ class Ledger(Protocol):
         """
 
     def record(self, before: Job, after: Job) -> Recorded:
-        """Carry out a transition if the job still is `before` (state, attempt, fence).
+        """Carry out a transition if the job still is `before` (state, attempt, fence, and whether it is held).
 
         Another try after a failure of the API's is NO_BUDGET where the batch has none to spare; then nothing changed.
 

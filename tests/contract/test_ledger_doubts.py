@@ -10,6 +10,7 @@ import pytest
 
 from jobs import events as e
 from jobs.batch import BatchState
+from jobs.errors import Superseded
 from jobs.ledger.change import DOUBT_AGAIN_S, RESEND_S, Closed
 from jobs.states import apply
 
@@ -155,6 +156,18 @@ def test_a_task_that_a_late_receipt_brought_takes_a_slot_and_gives_it_back(house
 
     assert during == 1
     assert house.ledger.slots_used()["flux"] == 0
+
+
+def test_a_receipt_for_a_doubt_that_was_held_since_it_was_read_is_recorded_only_of_the_held_one(house: House) -> None:
+    seen = house.doubted(house.one())
+    house.moved(seen, e.Held())
+
+    with pytest.raises(Superseded):
+        house.moved(seen, house.accepted())
+
+    house.moved(house.load(seen.id), house.accepted())
+    assert house.ledger.slots_used()["flux"] == 1
+    assert house.progress().held == 0
 
 
 def test_what_a_late_receipt_brought_is_not_bought_by_another_row(house: House) -> None:

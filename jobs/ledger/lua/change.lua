@@ -74,12 +74,13 @@ end
 
 -- Compares what the caller believes with what is; the same operation asked again finds its own token.
 local function standing(change, op)
-  local j = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'fence', 'op', 'sent')
+  local j = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'fence', 'op', 'sent', 'seat')
   if not j[1] then return 'missing' end
   if j[4] == op then return 'done' end
   if j[1] ~= change.was_state or tonumber(j[2]) ~= change.was_attempt or tonumber(j[3]) ~= change.was_fence then
     return 'superseded'
   end
+  if (j[6] == 'held') ~= change.was_held then return 'superseded' end
   -- Only who takes a job over raises its fence; the owner itself may not know that its mark was written.
   if change.fence ~= change.was_fence and (j[5] == '1') ~= change.was_sent then return 'superseded' end
   return 'same'
