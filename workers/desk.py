@@ -173,10 +173,10 @@ def insistently(
         try:
             return call()
         except errors:
+            meanwhile()  # even where this is the end: a process that slept in its first call has done nothing else yet
+            meanwhile = _nothing
             limit = give_up_s / 4 if desk.stopping.is_set() else give_up_s
             if time.monotonic() - began > limit:
                 raise
-            meanwhile()
-            meanwhile = _nothing
             time.sleep(wait)
             wait = min(wait * 1.6, 5.0)

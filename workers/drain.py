@@ -23,7 +23,6 @@ from jobs.pictures import check_result
 from workers.desk import Desk
 from workers.edit import deliver_receipt, edit
 from workers.spool.about import About
-from workers.spool.notes import Note
 from workers.spool.shelf import Kept
 from workers.tick import take_over_ended
 
@@ -70,8 +69,7 @@ class Drain:
         self._take_over()
         self._probe()
         self._tell()
-        for note in self._desk.spool.notes.all():
-            self._deliver(note)
+        self.tell_notes()
         if self._desk.storage.trouble:
             return
         if self._desk.unseen is not None:
@@ -109,10 +107,17 @@ class Drain:
             self._desk.ledger.see_spool(seen)
             self._told = time.monotonic(), seen
 
-    def _deliver(self, note: Note) -> None:
-        deliver_receipt(note.job, note.receipt, self._desk)
-        crashpoint("note-told")
-        self._desk.spool.notes.remove(note.path)
+    def tell_notes(self) -> None:
+        """Deliver the receipts that could not be recorded in their time.
+
+        Raises:
+            LedgerError, StorageError: they still cannot be; the notes stay.
+        """
+        notes = self._desk.spool.notes
+        for note in notes.all():
+            deliver_receipt(note.job, note.receipt, self._desk)
+            crashpoint("note-told")
+            notes.remove(note.path)
 
     def _put_away(self, kept: Kept) -> None:
         if self._closed.is_set() or self._desk.storage.trouble:

@@ -156,8 +156,8 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         raise
     except LedgerError:
         if isinstance(event, Accepted):
-            log.exception("receipt not recorded", **after.log_context(), cost=event.receipt.cost)
-            desk.spool.notes.let_go(job, event.receipt)
+            noted = desk.spool.notes.let_go(job, event.receipt)
+            log.error("receipt not recorded", **after.log_context(), cost=event.receipt.cost, noted=noted)  # noqa: TRY400
         raise
     finally:
         if isinstance(event, Accepted):

@@ -126,7 +126,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=picks, times=st.sampled_from([1, 4, 100]))
     def tick(self, who: int, times: int) -> None:
-        self.world.move(self.world.act(self.process(who), "tick"), times)
+        process = self.process(who)
+        self.world.move(self.world.act(process, "tick"), times)
+        self.world.move(self.world.act(process, "notes"), times)
 
     @rule(seconds=st.sampled_from([1.0, 3.0, 10.0, 40.0, 130.0, 700.0]))
     def wait(self, seconds: float) -> None:
@@ -294,6 +296,7 @@ class Machine(RuleBasedStateMachine):
             world.pass_time(5.0)
             for process in world.listening():
                 world.act(process, "tick")
+                world.act(process, "notes")
         world.work(100, everything=True)
         for process in world.listening():
             world.act(process, "retouch.flush", BATCH)
@@ -318,6 +321,7 @@ class Machine(RuleBasedStateMachine):
         fed = range(1, sum(progress.cursors.values()) + 1)
         assert set(ended) | held == set(fed)
         assert max(ended.values(), default=1) == 1
+        assert not [note for process in world.listening() for note in process.desk.spool.notes.all()]
         assert progress.reserved == RESERVE * len(held)
         assert world.ledger.slots_used()["flux"] == 0
         charged = sum(task.charged for task in world.api.tasks.values())

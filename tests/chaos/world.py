@@ -58,6 +58,7 @@ from workers.api import client as client_module
 from workers.api.client import Api
 from workers.creditwatch import CreditWatch
 from workers.desk import Desk
+from workers.drain import Drain
 from workers.gate import Gate
 from workers.tick import Tick
 
@@ -398,7 +399,7 @@ class Log:
     def info(self, *_: Any, **__: Any) -> None:
         """Say nothing."""
 
-    warning = info
+    warning = error = info
 
     def exception(self, what: str, **about: Any) -> None:
         """Raise it."""
@@ -549,6 +550,7 @@ class World:
             FLUSH: flushing.flush,
             FINISH: lambda *_: None,
             "tick": lambda desk: Tick(desk).once(),
+            "notes": lambda desk: Drain(desk).tell_notes(),
         }
         process.actors.append(Actor(process, task, lambda: _tolerant(lambda: doing[task](*args, desk))))
         return process.actors[-1]

@@ -23,7 +23,7 @@ from workers import edit as editing
 from workers.api import protocol
 from workers.api.protocol import ResultReady, SubmitAnswer, TaskFailed
 from workers.desk import insistently
-from workers.edit import deliver_receipt, edit
+from workers.edit import WRITE_DOWN_S, deliver_receipt, edit
 from workers.turns import HOUSE_THREADS, SPARED
 
 RESULT = picture(colour="red")
@@ -361,6 +361,26 @@ def test_a_result_is_fetched_while_redis_is_away_before_its_url_dies(monkeypatch
     assert house.api.fetched == [URL]
     assert counts(house) == {"stored": 1}
     assert list(house.desk.spool.all()) == []
+
+
+def test_a_process_that_slept_while_it_told_redis_of_a_receipt_leaves_it_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = willing()
+    monkeypatch.setattr("workers.desk.time.monotonic", house.clock)
+    real = house.ledger.record
+
+    def asleep(before: Job, after: Job) -> Recorded:
+        if after.state is State.RUNNING:
+            house.clock.advance(2 * WRITE_DOWN_S)
+            raise LedgerError
+        return real(before, after)
+
+    monkeypatch.setattr(house.ledger, "record", asleep)
+
+    edit("b.1", house.desk)
+
+    assert [note.job.id for note in house.desk.spool.notes.all()] == ["b.1"]
 
 
 def test_what_is_known_is_not_written_down_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

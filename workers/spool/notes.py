@@ -66,10 +66,12 @@ class Notes:
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
-    def let_go(self, job: Job, receipt: Receipt) -> None:
-        """Leave the note, if there is one, to whoever looks for notes."""
+    def let_go(self, job: Job, receipt: Receipt) -> bool:
+        """Leave the note to whoever looks for notes; False where there is none."""
+        name = _name(job, receipt)
         with self._lock:
-            self._own.discard(_name(job, receipt))
+            self._own.discard(name)
+        return (self._folder / name).exists()
 
     def all(self) -> Iterator[Note]:
         """Yield every note that no thread of this process is about to tell."""
