@@ -11,11 +11,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
-from jobs.latency import WEIGHT, Histogram, Looks, added, bin_of, halved, quantile, seeded
+from jobs.latency import LONGEST_S, WEIGHT, Histogram, Looks, added, bin_of, halved, quantile, seeded
 from jobs.models import Model
 
 NEW = 20
 """So many tasks of a model must have been seen finishing before what was learnt is all that counts."""
+
+UNSEEN_S = 2 * LONGEST_S
+"""Looks that were further apart than this were not made as they should have been."""
 
 Learn = Callable[[str, Histogram], Histogram]
 """Adds what was seen of a model to what all processes saw, and returns that."""
@@ -32,7 +35,12 @@ class Pace:
         self._used: set[str] = set()
 
     def saw(self, model: Model, after: float, by: float) -> None:
-        """Note a task of `model` that was not finished `after` seconds from its submission, and was `by` seconds."""
+        """Note a task of `model` that was not finished `after` seconds from its submission, and was `by` seconds.
+
+        Where nobody looked for long in between (the process was asleep), it is not said how long the task took.
+        """
+        if by - after > UNSEEN_S:
+            return
         seen = {bin_of((after + by) / 2): WEIGHT}
         with self._lock:
             self._news.setdefault(model.name, Counter()).update(seen)

@@ -62,6 +62,15 @@ def test_a_task_ended_somewhere_between_two_looks() -> None:
     assert told == {MODEL.name: {bin_of(5.0): WEIGHT}}
 
 
+def test_a_task_that_nobody_looked_at_for_long_teaches_nothing() -> None:
+    """A machine that slept for half an hour would make every doubt wait for as long."""
+    pace = taught(5.0)
+
+    pace.saw(MODEL, 2.0, 1802.0)
+
+    assert pace.longest(MODEL) == MODEL.latency.p999_s
+
+
 def test_processes_learn_from_each_other() -> None:
     ledger, new = MemoryLedger(shipped_catalogue(), clock=lambda: 0.0), Pace()
     seen = taught(10.0)
