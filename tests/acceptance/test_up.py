@@ -100,9 +100,10 @@ def test_up_runs_what_is_scheduled_and_what_is_dropped_and_ctrl_c_fetches_what_w
     assert not any(is_running(pid) for pid in pids.values())
     assert receipt["state"] == "open"
     with local_stores(tmp_path) as (bucket, redis):
-        (firing, *_) = documents(bucket, "retouch/schedules/minutely/2", ".json")
+        firings = documents(bucket, "retouch/schedules/minutely/2", ".json")
         states = [redis.hget(key, "state") for key in redis.scan_iter("retouch:job:*")]
-    assert firing["outcome"] == "opened"
+    # Where it took a minute to come so far, two were due, and only the latest is run.
+    assert "opened" in {firing["outcome"] for firing in firings}
     assert {task["status"] for task in bought} == {"Ready"}
     assert all(task["downloads"] for task in bought), "what was bought was fetched"
     assert {"submitting", "running", "ready"}.isdisjoint(states)
