@@ -59,11 +59,12 @@ class CreditWatch:
     def holds_back(self, batch: str, progress: Progress, *, over: bool) -> bool:
         """Whether a batch that is over should not be reported yet, because its doubts are being judged, or may be at
         the next look: its last row may have ended since this one."""
-        judged = over and progress.held and not progress.finished_at and self._desk.settles_by_credits
-        looked = batch in self._over
-        (self._over.add if judged else self._over.discard)(batch)
-        if not judged or not looked:
-            return bool(judged)
+        if not (over and progress.held and self._desk.settles_by_credits) or progress.finished_at:
+            self._over.discard(batch)
+            return False
+        if batch not in self._over:
+            self._over.add(batch)
+            return True
         since = self._judging_since
         return since is not None and self._desk.now() - since < PATIENCE_S
 

@@ -31,7 +31,7 @@ main([])
 
 
 def listens(house: House) -> bool:
-    """Whether anybody waits at a queue of this Redis: what he had asked for before would still reach him."""
+    """Whether anybody waits at a queue of this Redis: what it had asked for before would still reach it."""
     return any(client["cmd"] == "brpop" and "b" in client["flags"] for client in house.redis.client_list())
 
 

@@ -52,7 +52,7 @@ class Soak:
     """So many at least."""
     redis_kills: int
     on_and_on: bool = False
-    """Workers are killed until every row has ended: who writes the report of so many lives longer than that allows."""
+    """Workers are killed until every row has ended or is held: the report takes longer than a worker then lives."""
     workers: int = 3
     kill_every_s: float = 2.0
     """One of those that work."""
@@ -172,8 +172,8 @@ def fire(rig: Rig, soak: Soak) -> Fought:
 
 
 def _ended(rig: Rig, batch: str) -> int:
-    """Return how many rows of a batch have ended, as the ledger counts them; it only says when to stop striking."""
-    found = rig.house.redis.hmget(f"retouch:batch:{batch}", [f"n:{state}" for state in FINAL])
+    """Return how many rows have ended or are held, as the ledger counts them: it only says when to stop striking."""
+    found = rig.house.redis.hmget(f"retouch:batch:{batch}", ["held", *(f"n:{state}" for state in FINAL)])
     return sum(int(n) for n in found if n)
 
 
