@@ -28,9 +28,9 @@ PLACES: Mapping[str, str] = {
     # an edit is bought
     "claimed": "the job is owned, nothing is done",
     "prepared": "the body is ready, nothing is taken at the gate",
-    "begun": "slot, money and fingerprint are taken, the ledger has the intent, no connection is made",
-    "intent-in-bucket": "where intents are in the bucket, this one is, no connection is made",
-    "body-begun": "all of the body but its last part has left, the `sent` mark is not written",
+    "body-begun": "all of the body but its last part is at the API, nothing is taken at the gate",
+    "begun": "slot, money and fingerprint are taken, the ledger has the intent, the last part of the body has not left",
+    "intent-in-bucket": "where intents are in the bucket, this one is, the last part of the body has not left",
     "sent": "the `sent` mark is written, the last part has not left",
     "last-bytes-sent": "the whole body has left, no answer is read",
     "refused": "the API has taken nothing, where intents are in the bucket this one still is",

@@ -87,7 +87,12 @@ class LimitGroup:
     @property
     def window(self) -> int:
         """How many hot jobs keep it full: its places and a few that wait at the gate."""
-        return self.size + max(4, self.size // 4)
+        return self.size + self.waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait at the gate, so that places that are freed at once find as many whose bodies are there."""
+        return max(4, self.size // 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

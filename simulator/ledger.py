@@ -58,7 +58,12 @@ class LedgerFile:
 class Counts:
     """What has been seen, beside the tasks."""
 
+    begun: int = 0
+    """POSTs whose head came; the body of one that the client gave up never came whole."""
     posts: int = 0
+    """POSTs that came whole, or that were reset."""
+    received: int = 0
+    """Bytes of bodies that came, whole or not."""
     polls: int = 0
     wrong_host_polls: int = 0
     downloads: int = 0
@@ -125,7 +130,9 @@ def summary(tasks: Iterable[Task], accounts: Iterable[Account], counts: Counts, 
         "over_limit": over_limit,
         "crowded_out": crowded_out,
         "keys": keys,
+        "begun": counts.begun,
         "posts": counts.posts,
+        "received": counts.received,
         "answers": {str(status): number for status, number in counts.answers.items()},
         "polls": counts.polls,
         "wrong_host_polls": counts.wrong_host_polls,

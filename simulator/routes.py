@@ -70,17 +70,19 @@ def _credits(service: Service, request: web.BaseRequest) -> web.Response:
 
 
 async def _submit(service: Service, request: web.BaseRequest, model: Model) -> web.StreamResponse:
-    service.counts.posts += 1
-    number = service.counts.posts
+    service.counts.begun += 1
+    number = service.counts.begun
     fault = faults.chosen(service.faults, faults.POST, service.options.seed, number)
     if fault == "reset_before":
+        service.counts.posts += 1
         service.counts.faults[fault] += 1
         return answers.reset(request)
     answers.invite(request)
     try:
-        raw = await _body(request, service.options.upload_mbit)
+        raw = await _body(service, request)
     except (ConnectionError, web.RequestPayloadError):
         return answers.reset(request)  # the client went away in the middle of its body
+    service.counts.posts += 1
     answer = await _answer(service, request, model, number, raw, fault)
     if answer is None:
         return answers.reset(request)
@@ -88,17 +90,18 @@ async def _submit(service: Service, request: web.BaseRequest, model: Model) -> w
     return answer
 
 
-async def _body(request: web.BaseRequest, mbit: float | None) -> bytes:
-    """Return the body once it has arrived, which takes a time on a line of `mbit` megabits a second."""
-    if mbit is None:
-        return await request.content.read()
+async def _body(service: Service, request: web.BaseRequest) -> bytes:
+    """Return the body once it has arrived, which takes a time on a line of so many megabits a second."""
+    mbit = service.options.upload_mbit
     now = asyncio.get_running_loop().time
     pieces = []
     free_at = now()
     while piece := await request.content.readany():
         pieces.append(piece)
-        free_at = max(free_at, now()) + len(piece) * 8 / (mbit * 1e6)
-        await asyncio.sleep(free_at - now())
+        if mbit is not None:
+            free_at = max(free_at, now()) + len(piece) * 8 / (mbit * 1e6)
+            await asyncio.sleep(free_at - now())
+        service.counts.received += len(piece)
     return b"".join(pieces)
 
 

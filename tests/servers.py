@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -223,3 +224,16 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         raise RuntimeError(f"{reason}, and CI must not skip")
     pytest.skip(reason)
+
+
+def certificate_for(name: str, folder: Path) -> Path:
+    """Return a certificate and its key in one file, for a name as `DNS:cam.test` or `IP:127.0.0.1`."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not on PATH")
+    key, made, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=of-a-test"
+    files = ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(made)]
+    subprocess.run([openssl, *request.split(), *files], check=True, capture_output=True)
+    both.write_text(key.read_text() + made.read_text())
+    return both

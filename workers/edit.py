@@ -37,7 +37,7 @@ from jobs.states import apply
 from workers.desk import Desk, insistently
 from workers.poll import poll
 from workers.store import is_filed, secure, store
-from workers.submit import STORAGE_AWAY_S, post, prepare
+from workers.submit import STORAGE_AWAY_S, Purchase, prepare
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,6 @@ Step = Callable[[Job, Desk], Event]
 
 STEPS: Mapping[State, Step] = {
     State.QUEUED: prepare,
-    State.SUBMITTING: post,
     State.RUNNING: poll,
     State.READY: store,
     State.KEPT: store,
@@ -134,12 +133,7 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
     """Carry out an event, and return the job as it stands afterwards."""
     if isinstance(event, Begun):
         crashpoint("prepared")
-        entered = _entered(job, event, desk)
-        if isinstance(entered, Job):
-            crashpoint("begun")
-            desk.turns.moved(entered)
-            return entered
-        event = entered
+        job, event = _bought(job, event, desk)
     after = apply(job, event, desk.now())
     crashpoint("recording", event)
     try:
@@ -178,13 +172,17 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
     return after
 
 
-def _entered(job: Job, begun: Begun, desk: Desk) -> Job | Event:
-    """Let a job begin if its result could be kept, whatever becomes of storage meanwhile."""
-    if why := desk.storage.trouble:
-        return GivenBack(wait=STORAGE_AWAY_S, why=f"storage is away: {why}")
-    if not desk.spool.reserve(job, desk.largest_result(job)):
-        return GivenBack(wait=random.uniform(5.0, 10.0), why="no room to keep its result")
-    return desk.gate.enter(job, begun)
+def _bought(job: Job, begun: Begun, desk: Desk) -> tuple[Job, Event]:
+    """Submit a job, and return it as it then stands, and what happened to it."""
+    purchase = Purchase(job, begun, desk)
+    try:
+        event = purchase.made()
+    except (Superseded, LedgerError):
+        raise
+    except Exception as error:  # one row's bug must not end the thread, nor lose the row
+        log.exception("purchase failed", **purchase.job.log_context())
+        event = _after_bug(purchase.job, desk, f"{type(error).__name__}")
+    return purchase.job, event
 
 
 def _keep_what_is_known(before: Job, after: Job, event: Event, desk: Desk) -> None:

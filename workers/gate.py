@@ -2,6 +2,9 @@
 
 A waiting thread sleeps until a slot is freed anywhere (Redis tells); it does not ask Redis again and again. The
 wait is bounded, so that jobs which already have a receipt find a thread.
+
+Most who wait are *primed*: all of their body but its last part is at the API already, so that a freed slot is not idle
+while a body travels. How many may wait so, and when it is of no use, is known here, too.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import structlog
@@ -23,10 +28,17 @@ from jobs.money import Days, Reached
 from jobs.states import apply
 
 LONGEST_WAIT_S = 5.0
+PRIMED_WAIT_S = 6.5
+"""Less than a body is held back for (`workers.api.client.HELD_S`): a throttle, the intent and the mark may follow."""
 MONEY_LOOK_S = 0.25
 """Nobody tells when open reserves settle, so the gate looks again after this."""
 IN_PLACE_S = 1.0
 """A throttle shorter than this is waited for here, a longer one gives the job back."""
+
+NOT_PRIMED_S = 60.0
+"""After an API that did not bear a request standing still, slots are taken before bodies leave for so long."""
+
+NO_SLOT = "no slot"
 
 log = structlog.get_logger(__name__)
 
@@ -39,15 +51,29 @@ class Gate:
         ledger: Ledger,
         stopping: threading.Event,
         days: Days | None = None,
-        another_key: Callable[[Collection[str]], str | None] = lambda _: None,
+        *,
+        key_spent: Callable[[str], bool] = lambda _: False,
+        places: Callable[[str], int] = lambda _: 1000,
     ) -> None:
-        """`another_key` returns the id of a key that may submit and is none of those given."""
+        """
+        Args:
+            ledger: holds slots and money.
+            stopping: set when a shutdown begins.
+            days: the books of each day.
+            key_spent: told that a key's money for the day is gone; returns whether another one may have some.
+            places: how many primed submissions of a limit group may wait at once in this process; more would only
+                hold connections.
+        """
         self._ledger = ledger
         self._stopping = stopping
         self._days = days or Days()
-        self._another_key = another_key
+        self._key_spent = key_spent
+        self._places = places
         self._freed = threading.Condition()
         self._generation = 0
+        self._primed: Counter[str] = Counter()
+        self._in_vain: set[str] = set()
+        self._not_before = 0.0
 
     def freed(self) -> None:
         """Wake those who wait: a slot was freed, or a shutdown begins."""
@@ -55,36 +81,104 @@ class Gate:
             self._generation += 1
             self._freed.notify_all()
 
-    def enter(self, job: Job, begun: Begun) -> Job | Event:
+    def primes(self, group: str) -> bool:
+        """Whether a body may be sent ahead now.
+
+        It may not, and the slot is taken first, while no slot of the limit group is freed for longer than a body is
+        held back (it would travel again and again), and after an API that hung up meanwhile.
+        """
+        return group not in self._in_vain and time.monotonic() >= self._not_before
+
+    def unborne(self) -> None:
+        """Note that the API did not bear a request that stood still."""
+        if self._not_before <= time.monotonic():
+            log.info("the API ends requests that wait for a slot, so slots are taken first", seconds=NOT_PRIMED_S)
+        self._not_before = time.monotonic() + NOT_PRIMED_S
+
+    def ahead(self, job: Job, begun: Begun) -> Event | None:
+        """Let a job send its body ahead: None, or what happens to the job instead.
+
+        A body that the gate would turn back whatever slots are freed need not travel; else it waits for a place among
+        the primed, as long as for a slot.
+
+        Raises:
+            LedgerError, Superseded: as `enter`.
+        """
+        begun, after = self._wished(job, begun)
+        asked = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps, only_ask=True)
+        if asked.closed is not None and not (asked.closed is Closed.THROTTLED and asked.wait_s <= IN_PLACE_S):
+            return self._elsewhere(after, asked)
+        group, until = job.order.limit_group, time.monotonic() + LONGEST_WAIT_S
+        most = self._places(group)
+        with self._freed:
+            self._freed.wait_for(
+                lambda: self._primed[group] < most or self._stopping.is_set(), until - time.monotonic()
+            )
+            if self._stopping.is_set():
+                return _STOPPING
+            return None if self._primed[group] < most else _no_slot()
+
+    def _wished(self, job: Job, begun: Begun) -> tuple[Begun, Job]:
+        """Return what a job would begin with now, and the job as it then were."""
+        now = self._ledger.now()
+        begun = replace(begun, day=self._days.book(now, simulated=begun.simulated))
+        return begun, apply(job, begun, now)
+
+    def enter(
+        self, job: Job, begun: Begun, *, primed: bool = False, unless: Callable[[], Event | None] = lambda: None
+    ) -> Job | Event:
         """Return the job as it is submitting, or what happens to it instead.
+
+        Args:
+            job: it is queued.
+            begun: what it begins with.
+            primed: whether its body waits for this.
+            unless: returns what else ends the wait; asked before each look at the ledger.
 
         Raises:
             LedgerError: Redis is away, or full: then nothing new is taken.
             Superseded: somebody else moved the job.
         """
-        until = time.monotonic() + LONGEST_WAIT_S
-        spent: set[str] = set()
+        group = job.order.limit_group
+        with self._counted(group) if primed else nullcontext():
+            until = time.monotonic() + (PRIMED_WAIT_S if primed else LONGEST_WAIT_S)
+            found = self._entered(job, begun, unless, until)
+        if isinstance(found, Job):
+            self._in_vain.discard(group)
+        elif primed and isinstance(found, GivenBack) and found.why == NO_SLOT:
+            self._in_vain.add(group)
+        return found
+
+    @contextmanager
+    def _counted(self, group: str) -> Iterator[None]:
+        with self._freed:
+            self._primed[group] += 1
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._primed[group] -= 1
+                self._freed.notify_all()
+
+    def _entered(self, job: Job, begun: Begun, unless: Callable[[], Event | None], until: float) -> Job | Event:
         while not self._stopping.is_set():
+            if (event := unless()) is not None:
+                return event
             generation = self._generation
-            now = self._ledger.now()
-            begun = replace(begun, day=self._days.book(now, simulated=begun.simulated))
-            after = apply(job, begun, now)
+            begun, after = self._wished(job, begun)
             answer = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps)
             if answer.closed is None:
                 return replace(after, intent=answer.intent)
             if answer.closed is Closed.NO_SLOT:
                 if not self._wait(generation, until):
-                    return GivenBack(wait=random.uniform(0.5, 1.5), why="no slot")
+                    return _no_slot()
             elif answer.closed is Closed.MONEY_OPEN and time.monotonic() < until:
                 self._wait(generation, min(until, time.monotonic() + MONEY_LOOK_S))
             elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S and time.monotonic() < until:
                 self._stopping.wait(answer.wait_s)
-            elif answer.closed is Closed.KEY_CAP and (other := self._another_key({*spent, begun.key_id})):
-                spent.add(begun.key_id)
-                begun = replace(begun, key_id=other)
             else:
                 return self._elsewhere(after, answer)
-        return GivenBack(wait=0.0, why="shutting down")
+        return _STOPPING
 
     def _wait(self, generation: int, until: float) -> bool:
         """Wait for news of a freed slot; False when the time is up."""
@@ -105,6 +199,8 @@ class Gate:
                 return GivenBack(wait=0.0, why="its group is stopped")  # the next claim sets it aside
             case Closed.THROTTLED:
                 return GivenBack(wait=wait_s + random.uniform(0.0, 1.0), why="throttled")
+            case Closed.KEY_CAP if self._key_spent(job.key_id):
+                return GivenBack(wait=0.0, why="its key has spent its money for the day")
             case Closed.CEILING | Closed.DAY_CAP | Closed.KEY_CAP:
                 self._pause(job, closed, answer.needed)
                 return GivenBack(wait=60.0, why=str(closed))
@@ -124,3 +220,10 @@ class Gate:
         batch = job.order.batch
         self._ledger.set_state(batch, BatchState.PAUSED, "cap", only_from=[BatchState.OPEN], about=about)
         log.warning("a money ceiling is reached", batch=batch, **about)
+
+
+_STOPPING = GivenBack(wait=0.0, why="shutting down")
+
+
+def _no_slot() -> GivenBack:
+    return GivenBack(wait=random.uniform(0.5, 1.5), why=NO_SLOT)

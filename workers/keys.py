@@ -22,6 +22,9 @@ RUN = 5
 REST_S, LONGEST_REST_S = 5.0, 20.0
 """Half a minute after an outage a batch should be as fast as before, and a trial may cost a doubt: three a minute."""
 
+SPENT_S = 60.0
+"""A key whose money for the day is gone is asked for again after so long, or where there is no other."""
+
 LOOK_S = 1.0
 """So often the API is asked, for nothing, whether it answers a key that rests: recovery should not wait for a rest."""
 
@@ -45,6 +48,7 @@ class KeyRing:
     def __init__(self, keys: Sequence[Key], now: Callable[[], float]) -> None:
         self._keys = {key.id: key for key in keys}
         self._parked: set[str] = set()
+        self._spent: dict[str, float] = {}
         self._trouble: dict[str, _Trouble] = {}
         self._turn = 0
         self._now = now
@@ -73,20 +77,30 @@ class KeyRing:
         with self._lock:
             self._parked = set(ids)
 
-    def next(self, *, besides: Collection[str] = ()) -> Key | None:
-        """Return the next key that can be submitted with and is none of `besides` (ids), or None."""
+    def next(self) -> Key | None:
+        """Return the next key that can be submitted with, or None; one that has money left for the day comes first."""
         with self._lock:
-            left_out = self._parked.union(besides)
-            free = [key for key in self._keys.values() if key.id not in left_out and self._rested(key.id)]
-            if not free:
-                return None
-            self._turn += 1
-            return free[self._turn % len(free)]
+            rich = [key for key in self._keys.values() if not self._is_spent(key.id)]
+            for keys in (rich, list(self._keys.values())):
+                free = [key for key in keys if key.id not in self._parked and self._rested(key.id)]
+                if free:
+                    self._turn += 1
+                    return free[self._turn % len(free)]
+            return None
 
-    def another(self, besides: Collection[str]) -> str | None:
-        """Return the id of a key that may submit and is none of `besides`."""
-        key = self.next(besides=besides)
-        return key.id if key else None
+    def spent(self, key_id: str) -> bool:
+        """Leave a key, whose money for the day is gone, for others; return whether one of them may have some."""
+        with self._lock:
+            self._spent[key_id] = self._now() + SPENT_S
+            return any(not self._is_spent(other) for other in self._keys.keys() - self._parked)
+
+    def _is_spent(self, key_id: str) -> bool:
+        return self._now() < self._spent.get(key_id, 0.0)
+
+    def usable(self, key_id: str) -> bool:
+        """Whether a key is there, and not parked."""
+        with self._lock:
+            return key_id in self._keys.keys() - self._parked
 
     def park(self, key_id: str) -> bool:
         """Submit with this key no more; return whether another one is left."""

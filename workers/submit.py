@@ -1,11 +1,15 @@
 """Step 1: from a request to a receipt.
 
 `prepare` does everything that costs nothing: it looks at the output key, loads the pictures, and finds what is
-filed already. The gate then takes slot, money and fingerprint, and writes the intent. `post` sends. The last part
-of the body leaves only after the `sent` mark is written; what happens before that mark was provably no purchase.
+filed already. A `Purchase` then sends all of the body but its last part, so that no slot is idle while a body travels.
+Only then the gate takes slot, money and fingerprint, and writes the intent; the `sent` mark is written, and the last
+part leaves. The API takes nothing whose last part is missing, so what happens before the mark was provably no purchase.
 """
 
 from __future__ import annotations
+
+import random
+from dataclasses import replace
 
 import structlog
 
@@ -13,12 +17,12 @@ from jobs.batch import Batch, BatchState
 from jobs.crashpoints import crashpoint
 from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, StorageError, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
-from jobs.job import Job
+from jobs.job import Job, State
 from jobs.pictures import Format, PictureError
 from jobs.request import fingerprint
 from jobs.retry import backoff
 from workers.api import protocol
-from workers.api.client import Key, NotSent
+from workers.api.client import Heard, Key, NotSent
 from workers.desk import Desk, Prepared
 from workers.inputs import InputFailed, Loaded
 from workers.intents import Bought, MayBeBought
@@ -86,45 +90,159 @@ def prepare(job: Job, desk: Desk) -> Event:
     )
 
 
-def post(job: Job, desk: Desk) -> Event:
-    """Send the submission of a job that has passed the gate, and return what became of it."""
-    prepared = desk.prepared.pop((job.id, job.fence))
-    key = desk.keys.of(job.key_id)
-    if key is None:
-        return NotSubmitted(wait=0.0, why="the key is gone")
-    if desk.stopping.is_set():
-        return NotSubmitted(wait=0.0, why="shutting down")
-    try:
-        desk.intents.declare(job, desk.epoch.id)
-    except Bought as error:
-        return Accepted(receipt=error.receipt)
-    except MayBeBought as error:
-        return Doubted(detail=str(error), wait=desk.doubt_wait(job.order.request.model), begun_at=error.at)
-    except StorageError as error:
-        return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
-    crashpoint("intent-in-bucket")
-    event = _sent(job, desk, prepared, key)
-    if isinstance(event, NotSubmitted):
-        crashpoint("refused")
-        desk.intents.withdraw(job)
-    return event
+class _Ended(Exception):
+    """The submission goes no further, and nothing of it counts at the API."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self.event = event
 
 
-def _sent(job: Job, desk: Desk, prepared: Prepared, key: Key) -> Event:
-    try:
-        answer = desk.api.submit(prepared.path, prepared.body, key, lambda: _mark(job, desk))
-    except NotSent as error:
-        if not error.by_us:
-            desk.away.failed("api", str(error))
-            desk.keys.failed(key.id)
-        return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
-    except (Superseded, LedgerError) as error:  # the mark was not written, so nothing left
-        return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why=str(error))
-    return _event(job, desk, answer, key)
+def _silence() -> bool:
+    return False
 
 
-def _mark(job: Job, desk: Desk) -> None:
-    desk.ledger.mark_sent(job)
+class Purchase:
+    """One submission. `job` is the job as it stands: queued until the gate lets it through, then submitting."""
+
+    def __init__(self, job: Job, begun: Begun, desk: Desk) -> None:
+        self.job = job
+        self._begun = begun
+        self._desk = desk
+        self._ahead = False
+        """The body is at the API but for its last part, which waits for the gate."""
+        self._declared = False
+
+    def made(self) -> Event:
+        """Submit, and return what became of it: something that can happen to `job`.
+
+        Raises:
+            LedgerError: Redis was away at the gate; whether the job is submitting is not known.
+            Superseded: somebody else has moved the job.
+        """
+        desk, group = self._desk, self.job.order.limit_group
+        prepared = desk.prepared.pop((self.job.id, self.job.fence))
+        key = desk.keys.of(self._begun.key_id)
+        if key is None:
+            return GivenBack(wait=0.0, why="the key is gone")
+        try:
+            self._keep_room()
+            if not desk.gate.primes(group):
+                self._enter(_silence)
+            elif (turned_back := desk.gate.ahead(self.job, self._begun)) is not None:
+                return turned_back
+            event = self._sent(prepared, key)
+        except _Ended as ended:
+            event = ended.event
+        if isinstance(event, NotSubmitted):
+            crashpoint("refused")
+            if self._declared:
+                desk.intents.withdraw(self.job)
+        return event
+
+    def _keep_room(self) -> None:
+        """Make sure that the result could be kept, whatever becomes of storage meanwhile."""
+        desk = self._desk
+        if (away := self._storage_away()) is not None:
+            raise _Ended(away)
+        if not desk.spool.reserve(self.job, desk.largest_result(self.job)):
+            raise _Ended(GivenBack(wait=random.uniform(5.0, 10.0), why="no room to keep its result"))
+
+    def _storage_away(self) -> GivenBack | None:
+        why = self._desk.storage.trouble
+        return GivenBack(wait=STORAGE_AWAY_S, why=f"storage is away: {why}") if why else None
+
+    def _sent(self, prepared: Prepared, key: Key) -> Event:
+        desk = self._desk
+        try:
+            answer = desk.api.submit(
+                prepared.path, prepared.body, key, self._mark, gate=self._pass, wanted=self._is_wanted
+            )
+        except NotSent as error:
+            if self._ahead and not error.by_us:
+                desk.gate.unborne()
+            elif not error.by_us:
+                desk.away.failed("api", str(error))
+                desk.keys.failed(key.id)
+            return self._back(str(error))
+        if self.job.state is State.QUEUED:
+            return self._early(answer, key)
+        return _event(self.job, desk, answer, key)
+
+    def _is_wanted(self) -> bool:
+        return not self._desk.stopping.is_set()
+
+    def _pass(self, heard: Heard) -> None:
+        """Pass the gate with a body that has been sent ahead, unless that was done before."""
+        if self.job.state is State.QUEUED:
+            self._ahead = True
+            self._enter(heard)
+
+    def _enter(self, heard: Heard) -> None:
+        """Take slot, money and fingerprint, and write the intent. Where the API has spoken it is heard instead."""
+        desk = self._desk
+
+        def ended() -> GivenBack | None:
+            if heard():
+                return GivenBack(wait=0.0, why="the API has spoken")
+            if not desk.keys.usable(self._begun.key_id):
+                return GivenBack(wait=0.0, why="the key is parked")
+            return self._storage_away()
+
+        entered = desk.gate.enter(self.job, self._begun, primed=self._ahead, unless=ended)
+        if not isinstance(entered, Job):
+            if heard():
+                return
+            raise _Ended(entered)
+        self.job = entered
+        crashpoint("begun")
+        desk.turns.moved(entered)
+        self._declare()
+
+    def _declare(self) -> None:
+        desk = self._desk
+        try:
+            desk.intents.declare(self.job, desk.epoch.id)
+        except Bought as error:
+            raise _Ended(Accepted(receipt=error.receipt)) from None
+        except MayBeBought as error:
+            wait = desk.doubt_wait(self.job.order.request.model)
+            raise _Ended(Doubted(detail=str(error), wait=wait, begun_at=error.at)) from None
+        except StorageError as error:
+            raise _Ended(self._back(str(error))) from None
+        self._declared = True
+        crashpoint("intent-in-bucket")
+
+    def _mark(self) -> None:
+        """Write the mark. A shutdown that has begun lets nothing leave any more."""
+        desk = self._desk
+        if desk.stopping.is_set():
+            raise _Ended(NotSubmitted(wait=0.0, why="shutting down"))
+        try:
+            desk.ledger.mark_sent(self.job)
+        except (Superseded, LedgerError) as error:  # the mark was not written, so nothing leaves
+            raise _Ended(self._back(str(error))) from None
+
+    def _back(self, why: str, wait: float | None = None) -> Event:
+        """Return the job to the queue, unspent: nothing was submitted."""
+        kind = GivenBack if self.job.state is State.QUEUED else NotSubmitted
+        wait = backoff(self.job.waits + 1, cap=API_AWAY_S) if wait is None else wait
+        return kind(wait=wait, why=why)
+
+    def _early(self, answer: protocol.SubmitAnswer, key: Key) -> Event:
+        """Return what an answer makes of a job whose body was not whole, and which holds no slot."""
+        desk = self._desk
+        desk.gate.unborne()
+        if isinstance(answer, protocol.Throttled) and not answer.rate:
+            # For all that is known the places were full of what is ours: that says nothing of how many there are.
+            return self._back("throttled before its slot was there", answer.after)
+        event = _event(self.job, desk, answer, key)
+        if isinstance(event, Accepted):
+            begun = replace(self._begun, day=desk.days.book(desk.now(), simulated=self._begun.simulated))
+            self.job = replace(self.job, **begun.change(self.job, desk.now()))
+        if isinstance(event, NotSubmitted):
+            return GivenBack(wait=event.wait, why=event.why)
+        return event
 
 
 def _event(job: Job, desk: Desk, answer: protocol.SubmitAnswer, key: Key) -> Event:

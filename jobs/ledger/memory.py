@@ -254,10 +254,12 @@ class MemoryLedger(MemoryPlaces):
     def record(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, self._budget)
 
-    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+    def begin(
+        self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
+    ) -> Recorded:
         with self._lock:
-            begun = self._move(before, after, partial(self._gate, looked_at, caps))
-            if begun.closed is not None:
+            begun = self._move(before, after, partial(self._asked if only_ask else self._gate, looked_at, caps))
+            if begun.closed is not None or only_ask:
                 return begun
             self._epoch = replace(self._epoch, intents=self._epoch.intents + 1)
             self._trusted = replace(self._trusted, intents=self._epoch.intents)
@@ -282,6 +284,11 @@ class MemoryLedger(MemoryPlaces):
         if fence != before.fence and hot.job.sent != before.sent:
             raise Superseded(f"{before.id} was sent since it was read")
         return hot
+
+    def _asked(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded:
+        said = self._gate(looked_at, caps, change, hot, books)
+        waited_for = (Closed.MONEY_OPEN, Closed.NO_SLOT)
+        return said if isinstance(said, Recorded) and said.closed not in waited_for else Recorded()
 
     def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
         if self._epoch.guard:

@@ -276,11 +276,14 @@ class Ledger(Protocol):
             Superseded: somebody else moved the job.
         """
 
-    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+    def begin(
+        self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
+    ) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free, else say what is not.
 
         `looked_at` is when the bucket had no filed result: one that was filed since is JUST_FILED. `caps` are those of
-        the day and the key that the job names.
+        the day and the key that the job names. With `only_ask` nothing is taken, and a slot that is not free, or money
+        that is only reserved, is not said: these are waited for.
 
         Raises:
             Superseded: somebody else moved the job.

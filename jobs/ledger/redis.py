@@ -267,7 +267,9 @@ class RedisLedger(Leases, RedisPlaces):
         """Carry out a transition if the job still is `before`."""
         return self._move("record", before, after, [self._keys.absent], [])
 
-    def begin(self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
+    def begin(
+        self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
+    ) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free."""
         lineage = self._catalogue.lineage(after.order.limit_group)
         sizes = [group.size for group in lineage]
@@ -291,14 +293,17 @@ class RedisLedger(Leases, RedisPlaces):
                 self._trusted.intents,
                 round(FRONT_S * 1000),
             ],
+            only_ask=only_ask,
         )
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         """Carry out a doubt's return to the queue, if the batch's allowance carries it."""
         return self._move("resubmit", before, after, [], [])
 
-    def _move(self, name: str, before: Job, after: Job, keys: Sequence[str], args: Sequence[str | int]) -> Recorded:
-        k = self._keys
+    def _move(
+        self, name: str, before: Job, after: Job, keys: Sequence[str], args: Sequence[str | int], only_ask: bool = False
+    ) -> Recorded:
+        k, op = self._keys, "" if only_ask else uuid.uuid4().hex
         batch = after.order.batch
         all_keys = [
             k.job(after.id),
@@ -314,7 +319,9 @@ class RedisLedger(Leases, RedisPlaces):
             *keys,
         ]
         change = Change.of(before, after, self.now()).as_json()
-        answer = self._script(name, all_keys, [change, k.freed, uuid.uuid4().hex, TOMBSTONE_S, LEASE_MS, *args])
+        answer = self._script(name, all_keys, [change, k.freed, op, TOMBSTONE_S, LEASE_MS, *args])
+        if answer[0] == "open":
+            return Recorded()
         if answer[0] in ("missing", "superseded"):
             raise Superseded(f"{after.id} was moved by somebody else ({answer[0]})")
         if answer[0] != "done":

@@ -129,9 +129,9 @@ CRASHES: tuple[Crash, ...] = (
     # an edit is bought: up to the mark nothing can have been charged
     Crash(at="claimed"),
     Crash(at="prepared"),
+    Crash(at="body-begun"),
     Crash(at="begun"),
     Crash(at="intent-in-bucket"),
-    Crash(at="body-begun"),
     Crash(at="sent", doubt=True, charges=0),
     Crash(at="last-bytes-sent", doubt=True),
     Crash(at="recording:Accepted", doubt=True),

@@ -239,7 +239,8 @@ class Line:
                 process.cut_off -= 1
                 raise LedgerError("cut off")
             said = call(*args, **named)
-            self._world.saw(name, args, said)
+            if not named.get("only_ask"):
+                self._world.saw(name, args, said)
             if process is not None and name in CHANGES and process.loses_replies > 0:
                 process.loses_replies -= 1
                 raise LedgerError("the reply was lost")

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import logging
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -24,6 +22,7 @@ from simulator.faults import Faults
 from simulator.options import Options
 from simulator.service import Addresses
 from simulator.threaded import running
+from tests.contract.raw import Conn, Server, answer, reset, serving
 from workers.api import client as clients
 from workers.api.client import LAST, Api, DownloadFailed, Key, NotSent
 from workers.api.protocol import (
@@ -44,93 +43,10 @@ KEY = Key.of(SecretStr("CANARYKEY-of-a-test"))
 SECRET = "sig=CANARYSIG"
 BODY = b'{"prompt":"' + b"x" * 1000 + b'"}'
 PRO = "/v1/flux-2-pro"
-Conn = socket.socket
-_LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 def nothing() -> None:
     """Stand for a mark that is written."""
-
-
-# -- a server that does what it is told
-
-
-@dataclass(slots=True)
-class Server:
-    """A listening socket whose every connection is handled by a function, in a thread of its own."""
-
-    port: int
-    heads: list[bytes] = field(default_factory=list)
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def head(self, conn: Conn) -> bytes:
-        """Read a request up to its body; return what of the body came along."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            got = conn.recv(65536)
-            if not got:
-                return b""
-            data += got
-        head, _, rest = data.partition(b"\r\n\r\n")
-        self.heads.append(head)
-        return rest
-
-    def whole(self, conn: Conn, length: int) -> bytes:
-        """Read a request with its body; return the body."""
-        body = self.head(conn)
-        while len(body) < length and (got := conn.recv(65536)):
-            body += got
-        return body
-
-
-def answer(conn: Conn, status: str, body: bytes = b"", *headers: str) -> None:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
-    conn.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-
-
-def reset(conn: Conn) -> None:
-    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
-    conn.close()
-
-
-@contextmanager
-def serving(handle: Callable[[Server, Conn], None]) -> Iterator[Server]:
-    """Serve until the block ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(listener.getsockname()[1])
-    ended = threading.Event()
-    threads: list[threading.Thread] = []
-
-    def one(conn: Conn) -> None:
-        with conn:
-            conn.settimeout(10)
-            try:
-                handle(server, conn)
-            except OSError:
-                return  # the client left, which is what some tests are about
-
-    def accept() -> None:
-        while not ended.is_set():
-            try:
-                conn, _ = listener.accept()
-            except OSError:
-                return
-            threads.append(threading.Thread(target=one, args=(conn,), daemon=True))
-            threads[-1].start()
-
-    acceptor = threading.Thread(target=accept, daemon=True)
-    acceptor.start()
-    try:
-        yield server
-    finally:
-        ended.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in [acceptor, *threads]:
-            thread.join(10)
 
 
 @contextmanager

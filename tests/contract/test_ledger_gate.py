@@ -332,3 +332,64 @@ def test_racing_identical_edits_are_bought_once(house: House) -> None:
         thread.join(20)
 
     assert sorted(map(str, said)) == ["None"] + ["being_bought"] * 4
+
+
+# -- only asking
+
+
+def test_who_only_asks_takes_nothing(house: House) -> None:
+    job = house.claimed(house.one())
+    was = house.books()
+
+    said = house.ledger.begin(job, house.to_begin(job), only_ask=True)
+
+    assert (said.closed, said.intent) == (None, 0)
+    assert house.books() == was
+    assert knock(house, job).closed is None
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "begun", "closed"),
+    [(100 * RESERVE, 5, Closed.NO_SLOT), (2 * RESERVE, 1, Closed.MONEY_OPEN)],
+)
+def test_who_only_asks_is_told_nothing_of_slots_and_money_that_will_be_free(
+    house: House, ceiling: int, begun: int, closed: Closed
+) -> None:
+    house.open(ceiling=ceiling)
+    *jobs, last = house.feed(begun + 1)
+    for job in jobs:
+        house.begun(job)
+    waiting = house.claimed(last)
+
+    said = house.ledger.begin(waiting, house.to_begin(waiting), only_ask=True)
+
+    assert said.closed is None
+    assert knock(house, waiting).closed is closed
+
+
+def test_who_only_asks_is_told_what_would_turn_him_back(house: House) -> None:
+    house.open()
+    first, second = house.feed(2)
+    house.begun(first, fingerprint="f")
+    job = house.claimed(second)
+
+    bought = house.ledger.begin(job, house.to_begin(job, "f"), only_ask=True)
+    house.ledger.throttle(20.0)
+    throttled = house.ledger.begin(job, house.to_begin(job), only_ask=True)
+    house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
+    paused = house.ledger.begin(job, house.to_begin(job), only_ask=True)
+
+    assert [bought.closed, throttled.closed, paused.closed] == [
+        Closed.BEING_BOUGHT,
+        Closed.THROTTLED,
+        Closed.PAUSED,
+    ]
+    assert throttled.wait_s > 19
+
+
+def test_who_only_asks_for_a_job_that_was_moved_is_told_so(house: House) -> None:
+    job = house.claimed(house.one())
+    knock(house, job)
+
+    with pytest.raises(Superseded):
+        house.ledger.begin(job, house.to_begin(job), only_ask=True)

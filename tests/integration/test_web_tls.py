@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.servers import certificate_for
 from workers.web import FetchError, Web
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\npicture"
@@ -20,17 +19,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\npicture"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate and its key for `cam.test`, in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not on PATH")
-    folder = tmp_path_factory.mktemp("tls")
-    key, made, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=cam.test"
-    files = ["-addext", "subjectAltName=DNS:cam.test", "-keyout", str(key), "-out", str(made)]
-    subprocess.run([openssl, *request.split(), *files], check=True, capture_output=True)
-    both.write_text(key.read_text() + made.read_text())
-    return both
+    return certificate_for("DNS:cam.test", tmp_path_factory.mktemp("tls"))
 
 
 class Site:

@@ -32,7 +32,7 @@ from jobs.request import Request
 from jobs.states import apply
 from tests.fakes import FakeBucket
 from workers.api import protocol
-from workers.api.client import Api, Key
+from workers.api.client import Api, Heard, Key
 from workers.api.protocol import PollAnswer, SubmitAnswer
 from workers.away import Away
 from workers.desk import Desk, Send
@@ -46,7 +46,7 @@ from workers.pace import Pace
 from workers.results import Results
 from workers.spool.spool import Spool
 from workers.storage import Storage
-from workers.submit import prepare
+from workers.submit import Purchase, prepare
 from workers.turns import Turns
 from workers.web import Web
 
@@ -98,7 +98,14 @@ class Stopping(threading.Event):
         return self.is_set()
 
 
-Submitted = SubmitAnswer | Exception | Callable[[Callable[[], None]], SubmitAnswer]
+@dataclass(frozen=True, slots=True)
+class Early:
+    """What the API says, or what breaks, when all but the last part of the body is there."""
+
+    said: SubmitAnswer | Exception
+
+
+Submitted = SubmitAnswer | Exception | Early | Callable[[Callable[[], None]], SubmitAnswer]
 Downloaded = bytes | Exception | tuple[bytes, int | None]
 
 
@@ -109,21 +116,44 @@ class ScriptedApi(Api):
         self.submits: deque[Submitted] = deque()
         self.polls: deque[PollAnswer] = deque()
         self.downloads: deque[Downloaded] = deque()
+        self.primed: list[tuple[str, bytes, str]] = []
+        """What has come of bodies but their last parts; `bodies` are those that came whole."""
         self.bodies: list[tuple[str, bytes, str]] = []
         self.polled: list[tuple[str, Key | None]] = []
         self.credit: dict[str, protocol.KeyWorks | protocol.KeyRefused | None] = {}
         """What is said of a key (by its id) when it is asked for credits."""
         self.fetched: list[str] = []
 
-    def submit(self, path: str, body: bytes, key: Key, before_last: Callable[[], None]) -> SubmitAnswer:
-        """An exception is raised before the last part leaves; an answer comes after it."""
+    def submit(
+        self,
+        path: str,
+        body: bytes,
+        key: Key,
+        before_last: Callable[[], None],
+        *,
+        gate: Callable[[Heard], None] = lambda _: None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> SubmitAnswer:
+        """An exception is raised while the body travels, an early one when it is there but for its last part; an
+        answer comes after that. A function is called behind the gate, with what writes the mark."""
+
+        def last() -> None:
+            before_last()
+            self.bodies.append((path, body, key.id))
+
         said = self.submits.popleft()
-        self.bodies.append((path, body, key.id))
         if isinstance(said, Exception):
             raise said
+        self.primed.append((path, body, key.id))
+        early = isinstance(said, Early)
+        gate(lambda: early)
+        if isinstance(said, Early):
+            if isinstance(said.said, Exception):
+                raise said.said
+            return said.said
         if callable(said):
-            return said(before_last)
-        before_last()
+            return said(last)
+        last()
         return said
 
     def poll(self, url: str, key: Key | None) -> PollAnswer:
@@ -209,8 +239,15 @@ class House:
         assert claim.job is not None, claim.why
         return claim.job
 
-    def begun(self, job: str = "b.1") -> Job:
+    def purchase(self, job: str = "b.1") -> Purchase:
         """Bring a queued job to where its body is ready to leave."""
+        queued = self.claimed(job)
+        event = prepare(queued, self.desk)
+        assert isinstance(event, Begun), event
+        return Purchase(queued, event, self.desk)
+
+    def begun(self, job: str = "b.1") -> Job:
+        """Bring a queued job to where its slot is taken, and nothing is sent."""
         queued = self.claimed(job)
         event = prepare(queued, self.desk)
         assert isinstance(event, Begun), event
@@ -345,7 +382,7 @@ def make_desk(
         keys=ring,
         read_keys=lambda: keys,
         inputs=Inputs(bucket, layout, web, ["other"]),
-        gate=Gate(ledger, stopping, days, ring.another),
+        gate=Gate(ledger, stopping, days, key_spent=ring.spent),
         intents=Intents(bucket, layout, on=intents),
         epoch=EpochGuard(ledger, bucket, layout, "here"),
         keeper=LeaseKeeper(ledger, owner),

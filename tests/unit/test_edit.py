@@ -206,14 +206,10 @@ def test_two_threads_are_left_to_housekeeping_by_paid_edits_too() -> None:
 # -- a bug in a step
 
 
-def broken(
-    monkeypatch: pytest.MonkeyPatch, state: State, *, after: Callable[[Job, House], None] | None = None
-) -> House:
+def broken(monkeypatch: pytest.MonkeyPatch, state: State) -> House:
     house = willing()
 
     def step(job: Job, _: Any) -> Event:
-        if after is not None:
-            after(job, house)
         raise ValueError("https://x.example/?sig=CANARY")
 
     monkeypatch.setattr(editing, "STEPS", {**editing.STEPS, state: step})
@@ -230,8 +226,20 @@ def test_a_bug_before_anything_was_asked_is_an_attempt(monkeypatch: pytest.Monke
     assert "CANARY" not in str(job)
 
 
-def test_a_bug_before_the_sent_mark_is_an_attempt_and_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = broken(monkeypatch, State.SUBMITTING)
+def bugged(house: House, *, marked: bool) -> None:
+    """Let a submission that has passed the gate meet a bug."""
+
+    def submit(before_last: Callable[[], None]) -> SubmitAnswer:
+        if marked:
+            before_last()
+        raise ValueError("https://x.example/?sig=CANARY")
+
+    house.api.submits[0] = submit
+
+
+def test_a_bug_before_the_sent_mark_is_an_attempt_and_no_doubt() -> None:
+    house = willing()
+    bugged(house, marked=False)
 
     edit("b.1", house.desk)
 
@@ -240,8 +248,9 @@ def test_a_bug_before_the_sent_mark_is_an_attempt_and_no_doubt(monkeypatch: pyte
     assert house.ledger.slots_used()["flux"] == 0
 
 
-def test_a_bug_after_the_sent_mark_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = broken(monkeypatch, State.SUBMITTING, after=lambda job, house: (house.ledger.mark_sent(job), None)[1])
+def test_a_bug_after_the_sent_mark_is_a_doubt() -> None:
+    house = willing()
+    bugged(house, marked=True)
 
     edit("b.1", house.desk)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,17 +14,19 @@ import pytest
 
 from jobs.batch import BatchState
 from jobs.bounds import Bounds
-from jobs.events import Accepted, Begun, Cancelled, Failed, GivenBack, NotSubmitted
+from jobs.events import Accepted, Begun, Cancelled, Event, Failed, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Recorded
 from jobs.money import NO_CAPS, Caps, Days, Reached
+from running.programs import eventually
 from tests.unit.desks import KEY, OTHER_KEY, RESERVE, START, House, make_house, receipt
 from workers import gate as gates
 from workers.gate import Gate
 
 DAY_S = 86_400
 BEGUN = Begun(fingerprint="f1", key_id="k")
+PLACES = 4
 
 
 def entered(house: House, job: str = "b.1", begun: Begun = BEGUN) -> Any:
@@ -44,8 +48,10 @@ def waiting(house: House, gate: Gate, job: str = "b.2") -> tuple[threading.Threa
     asked = threading.Event()
     real = house.ledger.begin
 
-    def begin(before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS) -> Recorded:
-        answer = real(before, after, looked_at=looked_at, caps=caps)
+    def begin(
+        before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
+    ) -> Recorded:
+        answer = real(before, after, looked_at=looked_at, caps=caps, only_ask=only_ask)
         asked.set()
         return answer
 
@@ -254,26 +260,28 @@ def test_a_simulated_batch_has_days_of_its_own() -> None:
     assert (simulated.day, real.day) == ("2027-01-15-simulated", "2027-01-15")
 
 
-def test_where_one_key_has_reached_its_cap_another_one_is_taken() -> None:
+def test_where_one_key_has_reached_its_cap_the_job_comes_again_with_another_one() -> None:
     house = make_house(keys=(KEY, OTHER_KEY), days=Days(caps=Caps(key_day=RESERVE)))
     house.open(rows=3)
-
     first = entered(house, begun=replace(BEGUN, key_id=KEY.id))
     house.moved(first, Accepted(receipt=receipt()))
 
-    second = entered(house, "b.2", replace(BEGUN, fingerprint="other", key_id=KEY.id))
+    event = entered(house, "b.2", replace(BEGUN, fingerprint="other", key_id=KEY.id))
 
-    assert (first.key_id, second.key_id) == (KEY.id, OTHER_KEY.id)
+    assert event == GivenBack(wait=0.0, why="its key has spent its money for the day")
+    assert {key.id for key in (house.desk.keys.next(), house.desk.keys.next()) if key} == {OTHER_KEY.id}
     assert house.progress().state is BatchState.OPEN
 
 
 def test_where_every_key_has_reached_its_cap_the_batch_pauses() -> None:
     house = make_house(keys=(KEY, OTHER_KEY), days=Days(caps=Caps(key_day=RESERVE - 1)))
-    house.open()
+    house.open(rows=2)
 
-    event = entered(house, begun=replace(BEGUN, key_id=KEY.id))
+    first = entered(house, "b.1", replace(BEGUN, key_id=KEY.id))
+    second = entered(house, "b.2", replace(BEGUN, key_id=OTHER_KEY.id))
 
-    assert isinstance(event, GivenBack)
+    assert isinstance(first, GivenBack)
+    assert isinstance(second, GivenBack)
     assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "cap")
     assert Reached.from_json(house.progress().about).which == "key_cap"
 
@@ -337,3 +345,123 @@ def test_a_row_of_a_stopped_group_is_given_back_at_once_and_unspent() -> None:
 
     assert event == GivenBack(wait=0.0, why="its group is stopped")
     assert house.ledger.slots_used()["flux"] == 0
+
+
+# -- bodies that are sent ahead
+
+
+@contextmanager
+def crowded() -> Iterator[tuple[House, Job, Gate]]:
+    """Return a house with one slot, the job that has it, and a gate whose places are all taken; `b.9` has none."""
+    house, taken = full(rows=9)
+    gate = Gate(house.ledger, house.stopping, places=lambda _: PLACES)
+    jobs = [house.claimed(f"b.{row}") for row in range(2, 2 + PLACES)]
+    threads = [threading.Thread(target=gate.enter, args=(job, BEGUN), kwargs={"primed": True}) for job in jobs]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: gate._primed["flux"] == PLACES, 5, "they wait")
+    yield house, taken, gate
+    house.stopping.set()
+    gate.freed()
+    for thread in threads:
+        thread.join(5)
+
+
+def test_no_more_bodies_wait_for_a_slot_than_there_are_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LONGEST_WAIT_S", 0.05)
+    with crowded() as (house, _, gate):
+        event = gate.ahead(house.claimed("b.9"), BEGUN)
+
+    assert isinstance(event, GivenBack)
+    assert event.why == "no slot"
+
+
+def test_places_are_counted_for_each_limit_group() -> None:
+    with crowded() as (house, _, gate):
+        job = house.claimed("b.9")
+        inner = replace(job, order=replace(job.order, limit_group="kontext-max"))
+
+        assert gate.ahead(inner, BEGUN) is None
+
+
+def test_a_place_that_is_left_is_taken_at_once() -> None:
+    found: list[Event | None] = []
+    with crowded() as (house, taken, gate):
+        job = house.claimed("b.9")
+        waiting = threading.Thread(target=lambda: found.append(gate.ahead(job, replace(BEGUN, fingerprint="f9"))))
+        waiting.start()
+
+        house.moved(taken, NotSubmitted(wait=9.0))
+        gate.freed()
+        waiting.join(5)
+
+    assert found == [None]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [(BatchState.PAUSED, GivenBack(wait=60.0, why="paused")), (BatchState.CANCELLED, Cancelled())],
+)
+def test_who_would_be_turned_back_sends_no_body_ahead(state: BatchState, event: Event) -> None:
+    house = make_house()
+    house.open()
+    job = house.claimed()
+    house.ledger.set_state("b", state, "operator", only_from=[BatchState.OPEN])
+
+    assert house.desk.gate.ahead(job, BEGUN) == event
+
+
+def test_a_slot_or_money_that_is_not_free_yet_keeps_no_body_from_being_sent_ahead() -> None:
+    house, _ = full(ceiling=2 * RESERVE - 1)
+
+    assert house.desk.gate.ahead(house.claimed("b.2"), BEGUN) is None
+    assert house.ledger.slots_used()["flux"] == 1
+
+
+def test_a_long_throttle_is_known_before_a_body_is_sent_ahead() -> None:
+    house = make_house()
+    house.open(rows=2)
+    house.ledger.throttle(0.8)
+    short = house.desk.gate.ahead(house.claimed("b.1"), BEGUN)
+    house.ledger.throttle(20.0)
+    long = house.desk.gate.ahead(house.claimed("b.2"), BEGUN)
+
+    assert short is None
+    assert isinstance(long, GivenBack)
+    assert long.wait >= 19.9
+
+
+def test_a_shutdown_ends_the_wait_for_a_place() -> None:
+    house = make_house()
+    house.open()
+    house.stopping.set()
+
+    assert house.desk.gate.ahead(house.claimed(), BEGUN) == GivenBack(wait=0.0, why="shutting down")
+
+
+def test_a_body_that_has_waited_in_vain_is_the_last_one_sent_ahead_until_a_slot_of_its_group_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates, "PRIMED_WAIT_S", 0.05)
+    house, taken = full()
+    gate = house.desk.gate
+    job = house.claimed("b.2")
+    before = gate.primes("flux")
+
+    event = gate.enter(job, BEGUN, primed=True)
+    in_vain = gate.primes("flux"), gate.primes("kontext-max")
+    house.moved(taken, NotSubmitted(wait=9.0))
+    again = gate.enter(job, BEGUN)
+
+    assert isinstance(event, GivenBack)
+    assert isinstance(again, Job)
+    assert (before, *in_vain, gate.primes("flux")) == (True, False, True, True)
+
+
+def test_who_has_another_reason_to_go_does_not_ask_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open()
+    why = GivenBack(wait=0.0, why="the key is parked")
+    monkeypatch.setattr(house.ledger, "begin", None)
+
+    assert house.desk.gate.enter(house.claimed(), BEGUN, primed=True, unless=lambda: why) == why

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from jobs.bucket.layout import Layout
 from jobs.errors import RetouchError, Unavailable
-from jobs.events import Accepted, Begun, Doubted, NotSubmitted, Unchanged
+from jobs.events import Accepted, Begun, Doubted, Event, NotSubmitted, Unchanged
 from jobs.intent import Intent
 from jobs.job import Job, State
 from jobs.pictures import check_result
@@ -19,9 +21,27 @@ from workers.api import protocol
 from workers.edit import edit
 from workers.intents import Intents, MayBeBought
 from workers.settle import settle
-from workers.submit import FETCHABLE_S, post, prepare
+from workers.submit import FETCHABLE_S, prepare
 
 KEY = Layout().intent("b", 1, 1, 1)
+
+
+def found_there(other: Callable[[Job], Intent]) -> tuple[House, Event]:
+    """Submit a job in whose way an intent lies; return the house and what became of it."""
+    house = make_house(intents=True)
+    house.open()
+    purchase = house.purchase()
+    real = house.desk.gate.enter
+
+    def enter(*args: Any, **named: Any) -> Any:
+        entered = real(*args, **named)
+        assert isinstance(entered, Job)
+        house.bucket.put(KEY, other(entered).as_json())
+        return entered
+
+    house.desk.gate.enter = enter  # type: ignore[method-assign]
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+    return house, purchase.made()
 
 
 def begun(*, on: bool = True) -> tuple[House, Job, Intents]:
@@ -44,23 +64,22 @@ def test_the_intent_lies_in_the_bucket_before_anything_leaves() -> None:
 
 
 def test_an_intent_of_another_ledger_stops_the_post_and_the_job_is_in_doubt() -> None:
-    house, job, _ = begun()
-    house.bucket.put(KEY, Intent.of(replace(job, owner="somebody"), "other").as_json())
-
-    event = post(job, house.desk)
+    house, event = found_there(lambda job: Intent.of(replace(job, owner="somebody"), "other"))
 
     assert isinstance(event, Doubted)
     assert not house.api.bodies
 
 
 def test_a_doubt_about_an_earlier_submission_is_as_old_as_that_one() -> None:
-    house, job, _ = begun()
-    earlier = replace(job, owner="somebody", submitted_at=job.submitted_at - 7)
-    house.bucket.put(KEY, Intent.of(earlier, "other").as_json())
+    at: list[float] = []
 
-    doubted = house.moved(job, post(job, house.desk))
+    def earlier(job: Job) -> Intent:
+        at.append(job.submitted_at - 7)
+        return Intent.of(replace(job, owner="somebody", submitted_at=at[0]), "other")
 
-    assert doubted.submitted_at == earlier.submitted_at
+    house, event = found_there(earlier)
+
+    assert house.moved(house.stands(), event).submitted_at == at[0]
 
 
 def test_an_edit_that_was_filed_and_forgotten_is_led_to_its_receipt_so_that_the_bill_has_it() -> None:
@@ -110,20 +129,16 @@ def test_an_intent_of_this_very_ledger_stops_the_post_whatever_the_ledger_rememb
 
 
 def test_a_submission_whose_receipt_lies_in_the_bucket_is_not_made_again() -> None:
-    house, job, intents = begun()
-    intents.settle(replace(job, receipt=receipt("t7")), "epoch")
-
-    event = post(job, house.desk)
+    house, event = found_there(lambda job: Intent.of(replace(job, receipt=receipt("t7")), "epoch"))
 
     assert event == Accepted(receipt=receipt("t7"))
     assert not house.api.bodies
 
 
 def test_a_receipt_of_another_edit_is_not_used() -> None:
-    house, job, intents = begun()
-    intents.settle(replace(job, receipt=receipt("t7"), fingerprint="another"), "epoch")
-
-    event = post(job, house.desk)
+    house, event = found_there(
+        lambda job: Intent.of(replace(job, receipt=receipt("t7"), fingerprint="another"), "epoch")
+    )
 
     assert isinstance(event, Doubted)
     assert not house.api.bodies
@@ -164,10 +179,13 @@ def test_the_same_put_whose_answer_was_lost_is_the_same_intent() -> None:
 
 
 def test_where_the_intent_cannot_be_written_nothing_leaves() -> None:
-    house, job, _ = begun()
+    house = make_house(intents=True)
+    house.open()
+    purchase = house.purchase()
     house.bucket.failing["put"] = Unavailable("the bucket is away")
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
 
-    event = post(job, house.desk)
+    event = purchase.made()
 
     assert isinstance(event, NotSubmitted)
     assert not house.api.bodies

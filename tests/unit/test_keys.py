@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from tests.unit.desks import KEY, OTHER_KEY, Clock
 from workers.api.client import Key
-from workers.keys import REST_S, RUN, KeyRing
+from workers.keys import REST_S, RUN, SPENT_S, KeyRing
 
 THIRD = Key.of(SecretStr("a-third-key-for-tests"))
 
@@ -220,3 +220,38 @@ def test_a_keys_name_and_its_text_do_not_show_the_key() -> None:
     assert secret not in repr(KEY)
     assert KEY.id not in secret
     assert len(KEY.id) == 8
+
+
+def test_a_key_that_has_spent_its_money_for_the_day_comes_after_one_that_has_not() -> None:
+    keys, clock = ring()
+
+    left = keys.spent(KEY.id)
+    taken = {key.id for key in (keys.next(), keys.next(), keys.next()) if key}
+    clock.advance(SPENT_S)
+    later = {key.id for key in (keys.next(), keys.next()) if key}
+
+    assert left
+    assert taken == {OTHER_KEY.id}
+    assert later == {KEY.id, OTHER_KEY.id}
+
+
+def test_where_every_key_has_spent_its_money_one_is_still_asked_for() -> None:
+    keys, _ = ring()
+    keys.spent(KEY.id)
+
+    assert not keys.spent(OTHER_KEY.id)
+    assert keys.next() is not None
+
+
+def test_a_parked_key_has_no_money_to_spend() -> None:
+    keys, _ = ring()
+    keys.park(OTHER_KEY.id)
+
+    assert not keys.spent(KEY.id)
+
+
+def test_a_key_that_is_parked_or_gone_is_not_usable() -> None:
+    keys, _ = ring()
+    keys.park(KEY.id)
+
+    assert [keys.usable(id_) for id_ in (KEY.id, OTHER_KEY.id, "gone")] == [False, True, False]

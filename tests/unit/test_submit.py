@@ -12,15 +12,29 @@ import pytest
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Refused, Superseded, Unavailable
 from jobs.events import Accepted, AttemptFailed, Begun, Doubted, Failed, GivenBack, NotSubmitted, Unchanged
+from jobs.job import State
 from jobs.pictures import check_result, identity
 from jobs.request import fingerprint
-from tests.unit.desks import KEY, OTHER_KEY, RESERVE, House, make_house, make_order, picture, receipt
+from tests.unit.desks import (
+    COST,
+    KEY,
+    OTHER_KEY,
+    RESERVE,
+    Early,
+    House,
+    make_house,
+    make_order,
+    picture,
+    receipt,
+)
 from workers.api import protocol
 from workers.api.client import NotSent
 from workers.away import LASTING_S
 from workers.hosts import FetchError
 from workers.keys import RUN
-from workers.submit import API_AWAY_S, post, prepare
+from workers.submit import API_AWAY_S, prepare
+
+BEGUN = Begun(fingerprint="f1", key_id=KEY.id)
 
 
 def filed(house: House, row: int = 1, *, batch: str = "earlier") -> str:
@@ -59,7 +73,7 @@ def test_the_prompt_reaches_the_api_as_it_was_written() -> None:
     house.open(order={"prompt": prompt})
     house.api.submits.append(protocol.Accepted(receipt=receipt()))
 
-    post(house.begun(), house.desk)
+    house.purchase().made()
 
     path, body, key = house.api.bodies[0]
     assert json.loads(body)["prompt"] == prompt
@@ -289,7 +303,7 @@ def test_a_job_whose_batch_is_gone_ends() -> None:
 def submitted(house: House, *answers: Any) -> Any:
     house.open()
     house.api.submits.extend(answers)
-    return post(house.begun(), house.desk)
+    return house.purchase().made()
 
 
 def test_a_receipt_makes_the_job_run() -> None:
@@ -463,20 +477,56 @@ def test_the_wait_of_a_doubt_has_a_floor() -> None:
     assert event.wait == 600.0
 
 
-@pytest.mark.parametrize("error", [NotSent("ConnectError"), Superseded("somebody else"), LedgerError()])
-def test_what_never_left_spends_nothing(error: Exception) -> None:
+def unmarked(error: Exception) -> Callable[[Callable[[], None]], protocol.SubmitAnswer]:
+    """Return a submission that fails behind the gate, before its mark is written."""
+
+    def submit(_: Callable[[], None]) -> protocol.SubmitAnswer:
+        raise error
+
+    return submit
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (NotSent("ConnectError"), GivenBack),
+        (Early(NotSent("RemoteProtocolError")), GivenBack),
+        (unmarked(NotSent("RemoteProtocolError")), NotSubmitted),
+        (unmarked(NotSent("writing it down took too long", by_us=True)), NotSubmitted),
+    ],
+)
+def test_what_never_left_spends_nothing(said: Any, kind: type) -> None:
     house = make_house()
     house.open()
-    house.api.submits.append(error)
-    job = house.begun()
+    house.api.submits.append(said)
+    purchase = house.purchase()
 
-    event = post(job, house.desk)
-    after = house.moved(job, event)
+    event = purchase.made()
+    after = house.moved(purchase.job, event)
 
-    assert isinstance(event, NotSubmitted)
+    assert type(event) is kind
     assert (after.attempt, after.doubts, after.failures, after.sent) == (1, 0, (), False)
     assert house.ledger.slots_used()["flux"] == 0
     assert house.progress().reserved == 0
+
+
+@pytest.mark.parametrize("error", [Superseded("somebody else"), LedgerError()])
+def test_a_mark_that_cannot_be_written_lets_nothing_leave_and_spends_nothing(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make_house()
+    house.open()
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+
+    def away(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(house.ledger, "mark_sent", away)
+
+    event = house.purchase().made()
+
+    assert isinstance(event, NotSubmitted)
+    assert house.api.bodies == []
 
 
 def test_a_job_that_somebody_else_took_is_not_marked_and_nothing_leaves() -> None:
@@ -485,28 +535,39 @@ def test_a_job_that_somebody_else_took_is_not_marked_and_nothing_leaves() -> Non
     left: list[str] = []
 
     def submit(before_last: Callable[[], None]) -> protocol.SubmitAnswer:
+        house.moved(house.stands(), NotSubmitted(wait=0.0, why="lease lapsed"))
         before_last()
         left.append("the last part")
         return protocol.Unknown(detail="")
 
     house.api.submits.append(submit)
-    job = house.begun()
-    house.moved(job, NotSubmitted(wait=0.0, why="lease lapsed"))
 
-    event = post(job, house.desk)
+    event = house.purchase().made()
 
     assert isinstance(event, NotSubmitted)
     assert left == []
 
 
-def test_a_batch_that_was_paused_meanwhile_lets_nothing_leave() -> None:
+@pytest.mark.parametrize("when", ["before its slot was there", "after"])
+def test_a_batch_that_was_paused_meanwhile_lets_nothing_leave(when: str) -> None:
     house = make_house()
     house.open()
-    house.api.submits.append(protocol.Accepted(receipt=receipt()))
-    job = house.begun()
-    house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
 
-    assert isinstance(post(job, house.desk), NotSubmitted)
+    def pause() -> None:
+        house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
+
+    def submit(before_last: Callable[[], None]) -> protocol.SubmitAnswer:
+        pause()
+        before_last()
+        return protocol.Accepted(receipt=receipt())
+
+    house.api.submits.append(submit)
+    purchase = house.purchase()
+    if when == "before its slot was there":
+        pause()
+
+    assert type(purchase.made()) is (GivenBack if when == "before its slot was there" else NotSubmitted)
+    assert house.api.bodies == []
     assert not house.stands().sent
 
 
@@ -523,20 +584,30 @@ def test_the_sent_mark_is_written_before_the_last_part_leaves() -> None:
 
     house.api.submits.append(submit)
 
-    post(house.begun(), house.desk)
+    house.purchase().made()
 
     assert seen == [False, True]
 
 
-def test_a_shutdown_gives_a_job_back_before_its_post() -> None:
+@pytest.mark.parametrize("when", ["before its slot was there", "after"])
+def test_a_shutdown_gives_a_job_back_before_its_post(when: str) -> None:
     house = make_house()
     house.open()
-    job = house.begun()
-    house.stopping.set()
 
-    event = post(job, house.desk)
+    def submit(before_last: Callable[[], None]) -> protocol.SubmitAnswer:
+        house.stopping.set()
+        before_last()
+        return protocol.Accepted(receipt=receipt())
 
-    assert isinstance(event, NotSubmitted)
+    house.api.submits.append(submit)
+    purchase = house.purchase()
+    if when == "before its slot was there":
+        house.stopping.set()
+
+    event = purchase.made()
+
+    assert isinstance(event, GivenBack)
+    assert (event.wait, event.why) == (0.0, "shutting down")
     assert house.api.bodies == []
     assert house.desk.prepared == {}
 
@@ -544,7 +615,182 @@ def test_a_shutdown_gives_a_job_back_before_its_post() -> None:
 def test_a_key_that_is_gone_sends_nothing() -> None:
     house = make_house()
     house.open()
-    job = replace(house.begun(), key_id="other")
+    purchase = house.purchase()
+    house.desk.keys.replace([OTHER_KEY])
 
-    assert isinstance(post(job, house.desk), NotSubmitted)
-    assert house.api.bodies == []
+    assert isinstance(purchase.made(), GivenBack)
+    assert house.api.primed == []
+
+
+# -- a body that is sent ahead of its slot
+
+
+def slots(house: House) -> int:
+    return house.ledger.slots_used()["flux"]
+
+
+def test_a_body_travels_before_its_slot_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open()
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+    real, seen = house.ledger.begin, []
+
+    def begin(*args: Any, only_ask: bool = False, **named: Any) -> Any:
+        seen.append((only_ask, len(house.api.primed), slots(house)))
+        return real(*args, only_ask=only_ask, **named)
+
+    monkeypatch.setattr(house.ledger, "begin", begin)
+
+    house.purchase().made()
+
+    assert seen == [(True, 0, 0), (False, 1, 0)]
+    assert slots(house) == 1
+
+
+def test_an_api_that_cannot_be_reached_costs_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open()
+    house.api.submits.append(NotSent("ConnectError"))
+    monkeypatch.setattr(house.desk.gate, "enter", None)
+
+    event = house.purchase().made()
+
+    assert isinstance(event, GivenBack)
+    assert 0 < event.wait <= API_AWAY_S
+
+
+def test_a_body_that_the_gate_would_turn_back_does_not_travel() -> None:
+    house = make_house()
+    house.open(rows=2, order={"prompt": "the same", "inputs": ("s3://bucket/in/1.png",)})
+    house.begun("b.1")
+
+    event = house.purchase("b.2").made()
+
+    assert isinstance(event, GivenBack)
+    assert event.why == "somebody buys the same edit"
+    assert house.api.primed == []
+
+
+def test_a_key_that_is_parked_while_a_body_waits_takes_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house(keys=[KEY, OTHER_KEY])
+    house.open()
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+    purchase = house.purchase()
+    submit = house.api.submit
+
+    def parked(*args: Any, **named: Any) -> Any:
+        house.desk.keys.park(args[2].id)
+        return submit(*args, **named)
+
+    monkeypatch.setattr(house.api, "submit", parked)
+
+    assert purchase.made() == GivenBack(wait=0.0, why="the key is parked")
+    assert (slots(house), house.api.bodies) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (protocol.KeyRefused(status=402, detail="no credits"), GivenBack),
+        (protocol.RefusedForGood(detail="too large"), Failed),
+        (protocol.RefusedForNow(detail="maintenance"), GivenBack),
+        (protocol.Throttled(after=7.0), GivenBack),
+        (protocol.Throttled(after=7.0, rate=True), GivenBack),
+    ],
+)
+def test_what_the_api_refuses_before_the_body_is_whole_takes_no_slot_and_spends_nothing(
+    answer: protocol.SubmitAnswer, kind: type
+) -> None:
+    house = make_house(keys=[KEY, OTHER_KEY])
+    house.open()
+    house.api.submits.append(Early(answer))
+    purchase = house.purchase()
+
+    event = purchase.made()
+    after = house.moved(purchase.job, event)
+
+    assert type(event) is kind
+    assert (after.attempt, after.doubts, after.failures, after.charges) == (1, 0, (), ())
+    assert (slots(house), house.progress().reserved) == (0, 0)
+
+
+def test_a_key_that_is_refused_before_the_body_is_whole_is_parked() -> None:
+    house = make_house(keys=[KEY, OTHER_KEY])
+    house.open()
+    house.api.submits.append(Early(protocol.KeyRefused(status=403, detail="Not authenticated")))
+
+    house.purchase().made()
+
+    assert house.ledger.parked_keys().keys() == {house.api.primed[0][2]}
+
+
+def test_a_429_for_too_many_tasks_before_the_slot_was_there_lowers_no_limit_and_holds_nobody_else_back() -> None:
+    house = make_house()
+    house.open(rows=2)
+    house.api.submits.append(Early(protocol.Throttled(after=7.0)))
+
+    event = house.purchase().made()
+
+    assert isinstance(event, GivenBack)
+    assert event.wait == 7.0
+    assert house.ledger.limits() == {}
+    house.begun("b.2")  # it passes the gate
+
+
+def test_a_429_for_too_many_requests_holds_everybody_back_whenever_it_comes() -> None:
+    house = make_house()
+    house.open(rows=2)
+    house.api.submits.append(Early(protocol.Throttled(after=7.0, rate=True)))
+    house.purchase().made()
+
+    event = house.desk.gate.enter(house.claimed("b.2"), BEGUN)
+
+    assert isinstance(event, GivenBack)
+    assert event.why == "throttled"
+
+
+def test_after_an_api_that_hung_up_on_a_waiting_body_slots_are_taken_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open(rows=2)
+    house.api.submits.extend([Early(NotSent("RemoteProtocolError")), protocol.Accepted(receipt=receipt())])
+    house.purchase("b.1").made()
+    real, seen = house.ledger.begin, []
+
+    def begin(*args: Any, **named: Any) -> Any:
+        seen.append(len(house.api.primed))
+        return real(*args, **named)
+
+    monkeypatch.setattr(house.ledger, "begin", begin)
+
+    event = house.purchase("b.2").made()
+
+    assert isinstance(event, Accepted)
+    assert seen == [1]
+    assert house.desk.keys.resting() == []
+
+
+def test_an_api_that_hangs_up_on_waiting_bodies_rests_no_key_and_is_not_away() -> None:
+    house = make_house()
+    house.open(rows=RUN)
+    house.api.submits.extend([Early(NotSent("RemoteProtocolError"))] * RUN)
+    for row in range(1, RUN + 1):
+        house.desk.gate._not_before = 0.0  # as a minute later
+        house.purchase(f"b.{row}").made()
+    house.clock.advance(LASTING_S)
+
+    assert house.desk.keys.resting() == []
+    assert house.desk.away.lasting() == {}
+
+
+def test_a_receipt_that_comes_before_the_body_was_whole_is_used() -> None:
+    house = make_house()
+    house.open()
+    found = receipt()
+    house.api.submits.append(Early(protocol.Accepted(receipt=found)))
+    purchase = house.purchase()
+
+    event = purchase.made()
+    after = house.moved(purchase.job, event)
+
+    assert (after.state, after.receipt, after.key_id) == (State.RUNNING, found, KEY.id)
+    assert (slots(house), house.progress().settled) == (1, COST)

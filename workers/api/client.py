@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
+import httpcore
 import httpx
 from pydantic import SecretStr
 
 from config.settings import REFUSED_STATUSES
 from jobs.crashpoints import crashpoint
 from workers.api import protocol
+from workers.api.line import Line, tls_context
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
 from workers.hosts import api_host_allowed, key_allowed
 
@@ -27,6 +29,9 @@ LAST = 64
 
 MARK_TO_LAST_S = 5.0
 """More than this between the `sent` mark and the last byte aborts: the lease might have lapsed meanwhile."""
+
+HELD_S = 8.0
+"""For so long a body that was sent ahead waits for its last part: servers end requests that stand still."""
 
 LARGEST_RESULT = 64 * 1024 * 1024
 DOWNLOAD_S = 300.0
@@ -39,6 +44,18 @@ class NotSent(Exception):
     def __init__(self, detail: str, *, by_us: bool = False) -> None:
         super().__init__(detail)
         self.by_us = by_us
+
+
+Heard = Callable[[], bool]
+"""Says whether the API has said something before the body was whole, or has hung up."""
+
+
+def _open(heard: Heard) -> None:
+    """Let the last part leave as soon as the rest has."""
+
+
+def _always() -> bool:
+    return True
 
 
 class DownloadFailed(Exception):
@@ -89,7 +106,9 @@ class Api:
         self._submitter = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=10.0, write=MARK_TO_LAST_S),
             transport=httpx.HTTPTransport(
-                retries=0, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+                verify=tls_context(),
+                retries=0,
+                limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0),
             ),
             trust_env=False,
             follow_redirects=False,
@@ -102,25 +121,54 @@ class Api:
         self._submitter.close()
         self._reader.close()
 
-    def submit(self, path: str, body: bytes, key: Key, before_last: Callable[[], None]) -> SubmitAnswer:
-        """Send a submission. `before_last` is called right before the last part of the body leaves; it may raise.
+    def submit(
+        self,
+        path: str,
+        body: bytes,
+        key: Key,
+        before_last: Callable[[], None],
+        *,
+        gate: Callable[[Heard], None] = _open,
+        wanted: Callable[[], bool] = _always,
+    ) -> SubmitAnswer:
+        """Send a submission, its last part only after the gate and the mark.
+
+        Args:
+            path: of the endpoint.
+            body: the whole of it.
+            key: to submit with.
+            before_last: called right before the last part of the body leaves, to write the mark; may raise.
+            gate: called when everything before the last part has reached the API; it may wait, and raise.
+            wanted: whether a body that is still travelling is of use.
 
         Raises:
-            NotSent: the last part never left. Whatever `before_last` raises passes through.
+            NotSent: the last part never left. Whatever `gate` and `before_last` raise passes through.
         """
         released = False
+        line = Line()
 
         def pieces() -> Iterator[bytes]:
             nonlocal released
             end = max(len(body) - LAST, 0)
             for start in range(0, end, PIECE):
+                if not wanted():
+                    raise NotSent("not wanted any more", by_us=True)
                 yield body[start : min(start + PIECE, end)]
+            if not line.travelled(stalls_s=MARK_TO_LAST_S, wanted=wanted):
+                self._hear(line)
+                raise NotSent("the body does not get through", by_us=not wanted())
             crashpoint("body-begun")
+            ahead = time.monotonic()
+            gate(line.heard)
+            self._hear(line)
+            if time.monotonic() - ahead > HELD_S:
+                raise NotSent("the last part was held back for too long", by_us=True)
             asked = time.monotonic()
             before_last()
             crashpoint("sent")
             if time.monotonic() - asked > MARK_TO_LAST_S:
                 raise NotSent("writing down the intent took too long", by_us=True)
+            self._hear(line)
             released = True
             yield body[end:]
             crashpoint("last-bytes-sent")
@@ -131,7 +179,9 @@ class Api:
             "content-length": str(len(body)),
         }
         try:
-            response = self._submitter.post(self._base_url + path, content=pieces(), headers=headers)
+            response = self._submitter.post(
+                self._base_url + path, content=pieces(), headers=headers, extensions={"trace": line.follow}
+            )
         except httpx.HTTPError as error:
             if not released:
                 raise NotSent(_named(error)) from None
@@ -147,6 +197,12 @@ class Api:
         if isinstance(answer, protocol.Unknown) and not released:
             raise NotSent(answer.detail)
         return answer
+
+    @staticmethod
+    def _hear(line: Line) -> None:
+        """Let no more of the body leave if the API has spoken: what it says is read, as after a write that failed."""
+        if line.heard():
+            raise httpcore.WriteError("the API has spoken before the body was whole")
 
     def poll(self, url: str, key: Key | None) -> PollAnswer:
         """Ask how a task stands. Never raises for what the network or the API does."""

@@ -54,6 +54,8 @@ for i, ceiling in ipairs(ceilings) do
     end
   end
 end
+-- Who only asks has no operation, and is told nothing of what is waited for at the gate: money that settles, and slots.
+if ARGV[3] == '' then return {'open', now, 0} end
 if waits then return {'money_open', now, 0} end
 change.reserve, change.unproved = reserve, wished - reserve
 

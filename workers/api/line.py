@@ -1,0 +1,117 @@
+"""The connection of one submission: whether its body has travelled, and whether the API has said anything yet.
+
+A submission is primed: all of its body but the last part is sent ahead, before its slot is there. Meanwhile the API may
+answer early or hang up, and then the last part must not leave.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import ssl
+import struct
+import termios
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.001, 0.02
+
+_INTERIM = b"HTTP/1.1 1"
+"""How an interim answer begins (100 Continue, which some send unasked): the answer proper is still to come."""
+
+
+class ListeningSocket(ssl.SSLSocket):
+    """A TLS socket that tells whether the other side has said anything but TLS's own messages.
+
+    A session ticket makes the socket below readable and is no news, so only TLS itself can tell. It cannot look
+    without taking; what it takes is given back to whoever reads next.
+    """
+
+    _taken = b""
+
+    def heard(self) -> bool:
+        """Whether there is something to read: the start of an answer, an end, or an error. Does not wait."""
+        if self._taken:
+            return self._taken != _INTERIM
+        patience = self.gettimeout()
+        self.settimeout(0.0)
+        try:
+            self._taken = super().recv(len(_INTERIM))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True
+        finally:
+            self.settimeout(patience)
+        return self._taken != _INTERIM
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read, what was taken by `heard` first."""
+        taken, self._taken = self._taken[:buflen], self._taken[buflen:]
+        return taken or super().recv(buflen, flags)
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return httpx's own way to trust, over sockets that can be listened to."""
+    context = httpx.create_ssl_context()
+    context.sslsocket_class = ListeningSocket
+    return context
+
+
+class Line:
+    """The connection of one submission. Its `follow` is what httpx calls a trace."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def follow(self, event: str, about: Mapping[str, Any]) -> None:
+        """Take note of the connection once it is made."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = about["return_value"].get_extra_info("socket")
+
+    def heard(self) -> bool:
+        """Whether the API has said something, or has hung up. Does not wait."""
+        found = self._socket
+        if found is None:
+            return False
+        if isinstance(found, ListeningSocket):
+            return found.heard()
+        patience = found.gettimeout()
+        found.settimeout(0.0)
+        try:
+            return found.recv(len(_INTERIM), socket.MSG_PEEK) != _INTERIM
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            found.settimeout(patience)
+
+    def travelled(self, *, stalls_s: float, wanted: Callable[[], bool]) -> bool:
+        """Wait until the other side has all that was written; return whether it has.
+
+        It has not where the API says something meanwhile, where nothing moves for `stalls_s` seconds, or where nobody
+        has `wanted` it any more. What a system does not tell of counts as there.
+        """
+        look_s, least, moved = _FIRST_LOOK_S, self._on_the_way(), time.monotonic()
+        while least:
+            if self.heard() or not wanted() or time.monotonic() - moved > stalls_s:
+                return False
+            time.sleep(look_s)
+            look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
+            if (left := self._on_the_way()) < least:
+                least, moved = left, time.monotonic()
+        return True
+
+    def _on_the_way(self) -> int:
+        """Return the bytes that were written and that the other side has not acknowledged."""
+        if self._socket is None:
+            return 0
+        try:
+            told = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return 0
+        return int(struct.unpack("i", told)[0])
