@@ -286,11 +286,16 @@ class MemoryLedger(MemoryPlaces):
         return hot
 
     def _asked(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded:
-        said = self._gate(looked_at, caps, change, hot, books)
-        waited_for = (Closed.MONEY_OPEN, Closed.NO_SLOT)
-        return said if isinstance(said, Recorded) and said.closed not in waited_for else Recorded()
+        said = self._fits(looked_at, caps, change, books)
+        return said if isinstance(said, Recorded) and said.closed is not Closed.MONEY_OPEN else Recorded()
 
     def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
+        said = self._fits(looked_at, caps, change, books)
+        if isinstance(said, Change) and not self._lets_in(change.group, books):
+            return Recorded(closed=Closed.NO_SLOT)
+        return said
+
+    def _fits(self, looked_at: float, caps: Caps, change: Change, books: Books) -> Recorded | Change:
         if self._epoch.guard:
             return Recorded(closed=Closed.GUARDED)
         seen = self._trusted
@@ -311,8 +316,6 @@ class MemoryLedger(MemoryPlaces):
         if isinstance(fits, TooDear):
             closed = Closed.MONEY_OPEN if fits.waits else CEILINGS[fits.place]
             return Recorded(closed=closed, needed=0 if fits.waits else fits.needed)
-        if not self._lets_in(change.group, books):
-            return Recorded(closed=Closed.NO_SLOT)
         return replace(change, reserve=fits.reserve, unproved=fits.unproved)
 
     def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:

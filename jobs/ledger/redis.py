@@ -271,8 +271,7 @@ class RedisLedger(Leases, RedisPlaces):
         self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
     ) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free."""
-        lineage = self._catalogue.lineage(after.order.limit_group)
-        sizes = [group.size for group in lineage]
+        sizes = [group.size for group in self._catalogue.lineage(after.order.limit_group)]
         return self._move(
             "begin",
             before,
@@ -303,7 +302,7 @@ class RedisLedger(Leases, RedisPlaces):
     def _move(
         self, name: str, before: Job, after: Job, keys: Sequence[str], args: Sequence[str | int], only_ask: bool = False
     ) -> Recorded:
-        k, op = self._keys, "" if only_ask else uuid.uuid4().hex
+        k = self._keys
         batch = after.order.batch
         all_keys = [
             k.job(after.id),
@@ -318,7 +317,7 @@ class RedisLedger(Leases, RedisPlaces):
             *self._slot_keys(after.order.limit_group),
             *keys,
         ]
-        change = Change.of(before, after, self.now()).as_json()
+        change, op = Change.of(before, after, self.now()).as_json(), "" if only_ask else uuid.uuid4().hex
         answer = self._script(name, all_keys, [change, k.freed, op, TOMBSTONE_S, LEASE_MS, *args])
         if answer[0] == "open":
             return Recorded()

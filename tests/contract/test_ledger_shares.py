@@ -271,6 +271,30 @@ def test_who_does_not_come_back_keeps_nobody_waiting_for_long(house: House) -> N
     assert knock(house, waits).closed is None
 
 
+def test_who_only_asks_gets_no_place_in_line(house: House) -> None:
+    large, small = fed(house, 6)
+    weigh(house)
+    running = [house.running(job) for job in large[:5]]
+    asks = house.claimed(small[0])
+    assert house.ledger.begin(asks, house.to_begin(asks), only_ask=True).closed is None
+
+    house.moved(running[0], house.fetchable())
+
+    assert knock(house, large[5]).closed is None
+
+
+def test_who_only_asks_takes_nobodys_place_in_line(house: House) -> None:
+    large, small = fed(house, 6, 2)
+    weigh(house)
+    running = [house.running(job) for job in large[:5]]
+    assert knock(house, small[0]).closed is Closed.NO_SLOT
+    house.moved(running[0], house.fetchable())
+    asks = house.claimed(small[1])
+    assert house.ledger.begin(asks, house.to_begin(asks), only_ask=True).closed is None
+
+    assert knock(house, large[5]).closed is Closed.NO_SLOT
+
+
 def test_who_waits_for_a_place_of_an_inner_group_holds_nobody_back_from_the_outer_one(house: House) -> None:
     house.open("large", groups=GROUPS)
     house.open("small", groups=GROUPS)
