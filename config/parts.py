@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
-    """Return the catalogue with the limit that the settings name."""
-    return shipped_catalogue().with_limit(settings.api.active_limit)
+    """Return the catalogue with the limit and the accounts that the settings name."""
+    api = settings.api
+    return shipped_catalogue().with_limit(api.active_limit).with_accounts(api.account_names)
 
 
 def ledger_of(settings: Settings) -> RedisLedger:

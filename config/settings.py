@@ -7,6 +7,8 @@ shows itself: not in a repr, a log, a task argument or an error. Each comment en
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -27,6 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.secret_files import with_files, with_password
+from jobs.accounts import MAIN, key_name
 
 API_URL = "https://api.bfl.ai"
 API_HOSTS = ".bfl.ai"
@@ -51,6 +54,15 @@ def _listed(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+_KEY_NAME = re.compile("[0-9a-f]{8}")
+_ACCOUNT = re.compile("[a-z0-9][a-z0-9-]{0,29}")
+
+
+def _account(part: str) -> tuple[str, str]:
+    key, _, account = part.partition("=")
+    return key.strip().lower(), account.strip()
+
+
 class RedisSettings(_Part):
     url: SecretStr | None = None  # may carry a password, so it is a secret; default none: an embedded redis-server
     url_file: Path | None = None  # the URL in a file, where no variable has it; default none
@@ -66,6 +78,8 @@ class ApiSettings(_Part):
     base_url: str = API_URL  # default the API's global host
     keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()  # default none: the simulator stands in
     keys_file: Path | None = None  # one key a line; default none
+    accounts: Annotated[Mapping[str, str], NoDecode] = {}  # whose keys they are, as `name=account` (names as in
+    # `retouch keys`), since each account has places of its own; default none: all keys are of one account
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # `host` or `host:port`; default none beside BFL's own
     active_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None  # default none: the catalogue's (24)
     timeout_s: Annotated[float, Field(gt=0, le=600)] = (
@@ -73,6 +87,33 @@ class ApiSettings(_Part):
     )
 
     _lists = field_validator("keys", "trusted_hosts", mode="before")(_listed)
+
+    @field_validator("accounts", mode="before")
+    @classmethod
+    def _accounts(cls, value: object) -> object:
+        if not isinstance(value, str) or value.strip().startswith("{"):
+            return json.loads(value) if isinstance(value, str) else value
+        return dict(_account(part) for part in value.split(",") if part.strip())
+
+    @field_validator("accounts")
+    @classmethod
+    def _named(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for key, account in value.items():
+            if not _KEY_NAME.fullmatch(key):
+                raise ValueError("RETOUCH_API__ACCOUNTS names keys as `retouch keys` does: 8 digits of 0-9 and a-f")
+            if not _ACCOUNT.fullmatch(account):
+                raise ValueError("RETOUCH_API__ACCOUNTS: an account's name is made of a-z, 0-9 and -")
+        return value
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        """The accounts that keys belong to; each has places of its own."""
+        try:
+            named = [key_name(key.get_secret_value()) in self.accounts for key in self.all_keys()]
+        except SettingsError:  # said where the keys themselves are wanted
+            named = []
+        names = sorted(set(self.accounts.values()))
+        return tuple(names if named and all(named) else dict.fromkeys([MAIN, *names]))
 
     @field_validator("base_url")
     @classmethod

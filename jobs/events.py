@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jobs.accounts import MAIN
 from jobs.job import DOUBT, IN_DOUBT, NO_SUM, PROVED_UNCHARGED, Charge, Failure, Job, Receipt, Result, State
 
 
@@ -27,6 +28,8 @@ class Begun(Event):
 
     fingerprint: str
     key_id: str
+    account: str = MAIN
+    """Whose places it takes: the key's."""
     simulated: bool = False
     day: str = ""
     """The day whose money is taken, as the ledger names it; the gate fills it in."""
@@ -41,6 +44,7 @@ class Begun(Event):
             "inputs": self.inputs,
             "fingerprint": self.fingerprint,
             "key_id": self.key_id,
+            "account": self.account,
             "day": self.day,
             "submitted_at": at,
             "sent": False,

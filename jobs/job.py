@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from jobs.accounts import MAIN
 from jobs.bounds import name_of
 from jobs.request import Request
 
@@ -170,6 +171,8 @@ class Job:
     waits: int = 0
     """How often in a row it was given back unspent; only the length of the next wait depends on it."""
     key_id: str = ""
+    account: str = MAIN
+    """Whose places its latest submission takes."""
     day: str = ""
     """The day on which the money of the latest submission was reserved, as the ledger's books name it."""
     fingerprint: str = ""

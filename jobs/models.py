@@ -7,9 +7,11 @@ them types, so that the core can reason about a model without knowing where it w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from jobs.accounts import MAIN
 
 MICROS_PER_USD = 1_000_000
 MICROS_PER_CREDIT = 10_000
@@ -78,20 +80,29 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitGroup:
-    """A number of in-flight places that models share; `inside` names the group whose places they also take."""
+    """A number of in-flight places that models share; `inside` names the group whose places they also take.
+
+    Each of `accounts` accounts has `size` places of its own.
+    """
 
     name: str
     size: int
     inside: str | None = None
+    accounts: int = 1
+
+    @property
+    def places(self) -> int:
+        """How many places all accounts have."""
+        return self.accounts * self.size
 
     @property
     def window(self) -> int:
-        """How many hot jobs keep it full: its places and a few that wait at the gate."""
-        return self.size + self.waiting
+        """How many hot jobs keep it full: its places and a few that wait at the gate of each account."""
+        return self.accounts * (self.size + self.waiting)
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait at the gate, so that places that are freed at once find as many whose bodies are there."""
+        """How many jobs wait for an account's places, so that those freed at once find as many bodies there."""
         return max(4, self.size // 4)
 
 
@@ -138,6 +149,7 @@ class Catalogue:
     default: str
     models: Mapping[str, Model]
     groups: Mapping[str, LimitGroup]
+    accounts: tuple[str, ...] = (MAIN,)
 
     def lineage(self, group: str) -> tuple[LimitGroup, ...]:
         """Return `group` and every group that it lies inside, innermost first."""
@@ -153,7 +165,12 @@ class Catalogue:
         if size is None:
             return self
         groups = {
-            name: LimitGroup(name=name, size=size if g.inside is None else min(g.size, size), inside=g.inside)
-            for name, g in self.groups.items()
+            name: replace(group, size=size if group.inside is None else min(group.size, size))
+            for name, group in self.groups.items()
         }
-        return Catalogue(dated=self.dated, default=self.default, models=self.models, groups=groups)
+        return replace(self, groups=groups)
+
+    def with_accounts(self, accounts: Sequence[str]) -> Catalogue:
+        """Return a catalogue whose groups have their places once for each of these accounts."""
+        groups = {name: replace(group, accounts=len(accounts)) for name, group in self.groups.items()}
+        return replace(self, groups=groups, accounts=tuple(accounts))

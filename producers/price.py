@@ -239,4 +239,4 @@ def duration(rows: dict[str, int], catalogue: Catalogue) -> float:
             longest = max(longest, model.latency.median_s)
         for group in catalogue.lineage(model.limit_group):
             work[group.name] = work.get(group.name, 0.0) + count * model.latency.median_s
-    return max([longest, *(seconds / catalogue.groups[name].size for name, seconds in work.items())])
+    return max([longest, *(seconds / catalogue.groups[name].places for name, seconds in work.items())])

@@ -173,7 +173,7 @@ class View:
         live = {
             "slots_used": used,
             "slots": size,
-            "lowered": lowered(self._ledger.limits()),
+            "lowered": self.lowered(),
             "workers": len(seen),
             "images_per_minute": round(pace, 1) if pace else None,
             "eta_s": eta(found, pace),
@@ -194,7 +194,7 @@ class View:
         for key, parked in self._ledger.parked_keys().items():
             since = f"{moment(parked.since)} ({parked.why})"
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
-        found += [each["sentence"] for each in lowered(self._ledger.limits())]
+        found += [each["sentence"] for each in self.lowered()]
         if progress.kept:
             found += self._on_disks(batch, progress)
         if progress.state == BatchState.OPEN and not uploading and _starved(batch, progress):
@@ -218,10 +218,21 @@ class View:
 
     def _slots(self, batch: Batch) -> tuple[int, int]:
         """Return the slots taken and all there are just now, of the outermost groups that the batch uses."""
-        used, known, limits = self._ledger.slots_used(), self._catalogue.groups, self._ledger.limits()
+        used, known = self._ledger.slots_used(), self._catalogue.groups
         outer = {self._catalogue.lineage(group)[-1].name for group in batch.groups if group in known}
-        sizes = (limits[name].size if name in limits else known[name].size for name in outer)
+        limits = [self._ledger.limits(account) for account in self._catalogue.accounts]
+        sizes = (each[name].size if name in each else known[name].size for each in limits for name in outer)
         return sum(used.get(name, 0) for name in outer), sum(sizes)
+
+    def lowered(self) -> list[Document]:
+        """Return the limit groups of which the API takes less than the catalogue says, with a sentence about each."""
+        accounts = self._catalogue.accounts
+        return [
+            _lowered(limit, group, account, among=len(accounts))
+            for account in accounts
+            for group, limit in sorted(self._ledger.limits(account).items())
+            if limit.lowered
+        ]
 
     def batches(self) -> list[Document]:
         """Return the documents of the batches that the ledger holds and of the bucket's latest, newest first."""
@@ -258,20 +269,17 @@ class View:
         return list(dict.fromkeys(begins + close))[:5]
 
 
-def lowered(limits: Mapping[str, Limit]) -> list[Document]:
-    """Return the limit groups of which the API takes less than the catalogue says, each with a sentence about it."""
-    return [
-        {
-            "group": group,
-            "slots": limit.size,
-            "most": limit.most,
-            "since": limit.since,
-            "sentence": f"The API takes {limit.size} tasks of {group} at a time and no more, instead of {limit.most},"
-            f" since {moment(limit.since)}: another program may use the key. More are tried by and by.",
-        }
-        for group, limit in sorted(limits.items())
-        if limit.lowered
-    ]
+def _lowered(limit: Limit, group: str, account: str, *, among: int) -> Document:
+    whose = f" of the account {account}" if among > 1 else ""
+    return {
+        "account": account,
+        "group": group,
+        "slots": limit.size,
+        "most": limit.most,
+        "since": limit.since,
+        "sentence": f"The API takes {limit.size} tasks of {group}{whose} at a time and no more, instead of"
+        f" {limit.most}, since {moment(limit.since)}: another program may use the key. More are tried by and by.",
+    }
 
 
 def _out_of_reach(workers: Sequence[WorkerSeen]) -> list[str]:

@@ -24,6 +24,7 @@ def options_from(arguments: Sequence[str]) -> Options:
     """
     given = vars(_parser().parse_args(arguments))
     given["keys"] = tuple(given.get("keys", ()))
+    given["shared"] = tuple(tuple(keys.split(",")) for keys in given.get("shared", ()))
     faults = Faults(**{name: given.pop(name) for name in FIGURES if name in given})
     return Options(faults=faults, **given)
 
@@ -44,9 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--credits", type=float, help="what every key starts with (100000)")
     add("--price-factor", type=float, help="times the catalogue's price (1)")
     add("--key", dest="keys", action="append", help="a key to know, may be repeated (any key)")
+    add("--share", dest="shared", action="append", metavar="KEY,KEY", help="keys of one account, may be repeated")
     add("--url-life", type=float, metavar="S", help="how long a result URL works (600)")
     add("--retention", type=float, metavar="S", help="how long an ended task is found (1800)")
-    add("--active-limit", type=int, help="tasks in flight per key (the catalogue's)")
+    add("--active-limit", type=int, help="tasks in flight per account (the catalogue's)")
     add("--elsewhere", type=int, metavar="N", help="places of each key that another program holds (0)")
     add("--result-size", type=_size, metavar="WxH", help="load tests: one ready picture for every result")
     add("--result-grain", type=float, metavar="SHARE", help="load tests: noise in that picture, 0 to 1 (0)")

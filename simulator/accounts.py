@@ -26,7 +26,7 @@ class KeyRefused(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """What belongs to one key. `id` stands for the key wherever it is shown."""
+    """What belongs to one account. `id` stands for its key, or the first of its keys, wherever it is shown."""
 
     id: str
     credits: float
@@ -77,11 +77,14 @@ class Account:
 
 
 class Accounts:
-    """Every key that has been seen."""
+    """Every key that has been seen. Each has an account of its own, unless it is one of several that are `shared`."""
 
-    def __init__(self, *, credits_: float, keys: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, credits_: float, keys: tuple[str, ...] = (), shared: Collection[tuple[str, ...]] = ()
+    ) -> None:
         self._credits = credits_
         self._known = frozenset(keys)
+        self._first = {key: together[0] for together in shared for key in together}
         self.by_key: dict[str, Account] = {}
 
     def of(self, key: str | None) -> Account:
@@ -97,6 +100,7 @@ class Accounts:
             raise KeyRefused(422, "Invalid API key format")
         if self._known and key not in self._known:
             raise KeyRefused(403, "Not authenticated")
+        key = self._first.get(key, key)
         account = self.by_key.get(key)
         if account is not None:
             return account

@@ -38,6 +38,8 @@ class Options:
     price_factor: float = 1.0
     keys: tuple[str, ...] = field(default=(), repr=False)
     """The only keys that are known; empty: any well-formed one."""
+    shared: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    """Keys that draw on one account, each such set; every other key has one of its own."""
     url_life: float = 600.0
     """How long a result URL works, from the end of its task (docs: 10 minutes)."""
     retention: float = 1800.0

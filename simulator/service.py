@@ -81,7 +81,7 @@ class Service:
         self.lineages: Mapping[str, tuple[LimitGroup, ...]] = {
             model.path: self.catalogue.lineage(model.limit_group) for model in catalogue.models.values()
         }
-        self.accounts = Accounts(credits_=options.credits, keys=options.keys)
+        self.accounts = Accounts(credits_=options.credits, keys=options.keys, shared=options.shared)
         self.tasks: dict[str, Task] = {}
         self.counts = Counts()
         self.results = Results(options.result_size, options.result_grain)

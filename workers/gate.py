@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import structlog
 
+from jobs.accounts import MAIN
 from jobs.batch import BatchState
 from jobs.events import Begun, Cancelled, Event, GivenBack
 from jobs.job import Job
@@ -39,6 +40,9 @@ NOT_PRIMED_S = 60.0
 """After an API that did not bear a request standing still, slots are taken before bodies leave for so long."""
 
 NO_SLOT = "no slot"
+
+Pool = tuple[str, str]
+"""An account, and a limit group of which it has places."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +65,8 @@ class Gate:
             stopping: set when a shutdown begins.
             days: the books of each day.
             key_spent: told that a key's money for the day is gone; returns whether another one may have some.
-            places: how many primed submissions of a limit group may wait at once in this process; more would only
-                hold connections.
+            places: how many primed submissions of a limit group may wait at once in this process for the places of one
+                account; more would only hold connections.
         """
         self._ledger = ledger
         self._stopping = stopping
@@ -71,8 +75,9 @@ class Gate:
         self._places = places
         self._freed = threading.Condition()
         self._generation = 0
-        self._primed: Counter[str] = Counter()
-        self._in_vain: set[str] = set()
+        self._primed: Counter[Pool] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self._in_vain: set[Pool] = set()
         self._not_before = 0.0
 
     def freed(self) -> None:
@@ -81,13 +86,17 @@ class Gate:
             self._generation += 1
             self._freed.notify_all()
 
-    def primes(self, group: str) -> bool:
+    def waiting(self, account: str) -> int:
+        """Return how many of this process wait for places of an account."""
+        return self._waiting[account]
+
+    def primes(self, group: str, account: str = MAIN) -> bool:
         """Whether a body may be sent ahead now.
 
         It may not, and the slot is taken first, while no slot of the limit group is freed for longer than a body is
         held back (it would travel again and again), and after an API that hung up meanwhile.
         """
-        return group not in self._in_vain and time.monotonic() >= self._not_before
+        return (account, group) not in self._in_vain and time.monotonic() >= self._not_before
 
     def unborne(self) -> None:
         """Note that the API did not bear a request that stood still."""
@@ -108,15 +117,13 @@ class Gate:
         asked = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps, only_ask=True)
         if asked.closed is not None and not (asked.closed is Closed.THROTTLED and asked.wait_s <= IN_PLACE_S):
             return self._elsewhere(after, asked)
-        group, until = job.order.limit_group, time.monotonic() + LONGEST_WAIT_S
-        most = self._places(group)
-        with self._freed:
-            self._freed.wait_for(
-                lambda: self._primed[group] < most or self._stopping.is_set(), until - time.monotonic()
-            )
+        pool, until = (begun.account, job.order.limit_group), time.monotonic() + LONGEST_WAIT_S
+        most = self._places(job.order.limit_group)
+        with self._waits(begun.account), self._freed:
+            self._freed.wait_for(lambda: self._primed[pool] < most or self._stopping.is_set(), until - time.monotonic())
             if self._stopping.is_set():
                 return _STOPPING
-            return None if self._primed[group] < most else _no_slot()
+            return None if self._primed[pool] < most else _no_slot()
 
     def _wished(self, job: Job, begun: Begun) -> tuple[Begun, Job]:
         """Return what a job would begin with now, and the job as it then were."""
@@ -139,25 +146,35 @@ class Gate:
             LedgerError: Redis is away, or full: then nothing new is taken.
             Superseded: somebody else moved the job.
         """
-        group = job.order.limit_group
-        with self._counted(group) if primed else nullcontext():
+        pool = (begun.account, job.order.limit_group)
+        with self._waits(begun.account), self._counted(pool) if primed else nullcontext():
             until = time.monotonic() + (PRIMED_WAIT_S if primed else LONGEST_WAIT_S)
             found = self._entered(job, begun, unless, until)
         if isinstance(found, Job):
-            self._in_vain.discard(group)
+            self._in_vain.discard(pool)
         elif primed and isinstance(found, GivenBack) and found.why == NO_SLOT:
-            self._in_vain.add(group)
+            self._in_vain.add(pool)
         return found
 
     @contextmanager
-    def _counted(self, group: str) -> Iterator[None]:
+    def _waits(self, account: str) -> Iterator[None]:
         with self._freed:
-            self._primed[group] += 1
+            self._waiting[account] += 1
         try:
             yield
         finally:
             with self._freed:
-                self._primed[group] -= 1
+                self._waiting[account] -= 1
+
+    @contextmanager
+    def _counted(self, pool: Pool) -> Iterator[None]:
+        with self._freed:
+            self._primed[pool] += 1
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._primed[pool] -= 1
                 self._freed.notify_all()
 
     def _entered(self, job: Job, begun: Begun, unless: Callable[[], Event | None], until: float) -> Job | Event:

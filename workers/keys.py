@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from jobs.accounts import MAIN
 from workers.api.client import Key
 
 PARKED_S = 60.0
@@ -42,6 +43,10 @@ class _Trouble:
     """Since the last failure the API has answered nothing at all."""
 
 
+def _nobody(_: str) -> int:
+    return 0
+
+
 class KeyRing:
     """Hands out keys in turn, but none that is parked or rests. Any number of threads may use it."""
 
@@ -68,25 +73,27 @@ class KeyRing:
     def replace(self, keys: Sequence[Key]) -> bool:
         """Have these keys from now on; return whether that changes anything."""
         with self._lock:
-            changed = self._keys.keys() != {key.id for key in keys}
-            self._keys = {key.id: key for key in keys}
-            return changed
+            was, self._keys = self._keys, {key.id: key for key in keys}
+            return was != self._keys
 
     def parked(self, ids: Collection[str]) -> None:
         """Know that these keys are parked, and no others."""
         with self._lock:
             self._parked = set(ids)
 
-    def next(self) -> Key | None:
-        """Return the next key that can be submitted with, or None; one that has money left for the day comes first."""
+    def next(self, waiting: Callable[[str], int] = _nobody) -> Key | None:
+        """Return the next key that can be submitted with, or None; one that has money left for the day comes first.
+
+        Of several it is one of the account for whose places fewest wait (`waiting` says how many): so every account has
+        somebody who waits, and a place that is freed anywhere is used.
+        """
         with self._lock:
-            rich = [key for key in self._keys.values() if not self._is_spent(key.id)]
-            for keys in (rich, list(self._keys.values())):
-                free = [key for key in keys if key.id not in self._parked and self._rested(key.id)]
-                if free:
-                    self._turn += 1
-                    return free[self._turn % len(free)]
-            return None
+            self._turn += 1
+            keys = [key for key in self._keys.values() if key.id not in self._parked]
+            turn = self._turn % max(len(keys), 1)
+            asked = {account: waiting(account) for account in {key.account for key in keys}}
+            in_turn = sorted(keys[turn:] + keys[:turn], key=lambda key: (self._is_spent(key.id), asked[key.account]))
+            return next((key for key in in_turn if self._rested(key.id)), None)
 
     def spent(self, key_id: str) -> bool:
         """Leave a key, whose money for the day is gone, for others; return whether one of them may have some."""
@@ -146,12 +153,15 @@ class KeyRing:
         """Return a key by its name, parked or not."""
         return self._keys.get(key_id)
 
-    def to_poll(self, key_id: str) -> Key | None:
-        """Return the key to look at a task with: the one that it was submitted with, else any that works, else none."""
+    def to_poll(self, key_id: str, account: str = MAIN) -> Key | None:
+        """Return the key to look at a task with: the one it was submitted with, else one of its account that works.
+
+        To another account the API need not know the task, so rather than with a key of one it is asked with none.
+        """
         with self._lock:
-            usable = [key for key in self._keys.values() if key.id not in self._parked]
-            own = self._keys.get(key_id)
-        return own if own in usable else usable[0] if usable else None
+            usable = {key.id: key for key in self._keys.values() if key.id not in self._parked}
+        others = (key for key in usable.values() if key.account == account)
+        return usable.get(key_id) or next(others, None)
 
     def _rested(self, key_id: str) -> bool:
         """Whether a key may be tried: after a rest by one job, which holds it back for all others until it is known."""

@@ -25,7 +25,8 @@ class Limits:
     def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
         self._ledger = ledger
         self._catalogue = catalogue
-        self._touched: Collection[str] = ()
+        self._touched: Collection[tuple[str, str]] = ()
+        """(account, limit group)"""
 
     def look(self) -> None:
         """Know of which groups the API refuses more, so that submissions that it takes are counted.
@@ -33,7 +34,8 @@ class Limits:
         Raises:
             LedgerError: the ledger cannot be asked.
         """
-        self._touched = self._ledger.limits().keys()
+        accounts = self._catalogue.accounts
+        self._touched = {(account, group) for account in accounts for group in self._ledger.limits(account)}
 
     def refused(self, job: Job, asked: float | None, *, rate: bool) -> float:
         """Take in a 429, and return for how many seconds all are held back: as the API asks, else 1 s to 20 s.
@@ -48,10 +50,10 @@ class Limits:
                 return limit.slowed(intent=job.intent, latest=places.latest)
             return limit.refused(intent=job.intent, latest=places.latest, now=self._ledger.now())
 
-        limit = self._adjusted(group, law)
+        limit = self._adjusted(job.account, group, law)
         wait = throttled_wait(asked, max(limit.strikes - 1, 0) if limit else job.waits)
         try:
-            self._ledger.throttle(wait)
+            self._ledger.throttle(wait, account=job.account)
         except LedgerError as error:  # the others find out by themselves; this answer must still be written down
             log.warning("throttle not told", why=str(error))
         return wait
@@ -59,16 +61,16 @@ class Limits:
     def taken(self, job: Job) -> None:
         """Count a submission that the API took, while less than the catalogue's size is used."""
         for group in self._catalogue.lineage(job.order.limit_group):
-            if group.name not in self._touched:
+            if (job.account, group.name) not in self._touched:
                 continue
 
             def law(limit: Limit, places: Places) -> Limit:
                 full = places.used >= limit.size
                 return limit.taken(intent=job.intent, latest=places.latest, full=full, now=self._ledger.now())
 
-            self._adjusted(group.name, law)
+            self._adjusted(job.account, group.name, law)
 
-    def _adjusted(self, group: str, law: Law) -> Limit | None:
+    def _adjusted(self, account: str, group: str, law: Law) -> Limit | None:
         sizes: list[int] = []
 
         def noted(limit: Limit, places: Places) -> Limit:
@@ -76,11 +78,11 @@ class Limits:
             return law(limit, places)
 
         try:
-            limit = self._ledger.adjust(group, noted)
+            limit = self._ledger.adjust(group, noted, account=account)
         except LedgerError as error:
-            log.warning("limit not told", group=group, why=str(error))
+            log.warning("limit not told", account=account, group=group, why=str(error))
             return None
-        self._touched = {*self._touched, group}
+        self._touched = {*self._touched, (account, group)}
         if limit.size != sizes[0]:
-            log.info("limit changed", group=group, was=sizes[0], size=limit.size, catalogue=limit.most)
+            log.info("limit changed", account=account, group=group, was=sizes[0], size=limit.size, catalogue=limit.most)
         return limit

@@ -29,7 +29,7 @@ def poll(job: Job, desk: Desk) -> Event:
         if desk.sleep(desk.pace.wait(model, desk.now() - job.submitted_at)):
             return GivenBack(wait=0.0, why="shutting down")
         # The task's own key may be parked or gone; another one of the account may look, too.
-        answer = desk.api.poll(job.receipt.polling_url, desk.keys.to_poll(job.key_id))
+        answer = desk.api.poll(job.receipt.polling_url, desk.keys.to_poll(job.key_id, job.account))
         if isinstance(answer, protocol.NoAnswer) and answer.after is None:
             desk.away.failed("api", answer.detail)
         else:

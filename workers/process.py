@@ -120,7 +120,7 @@ class Process:
     def _tell_room(self) -> None:
         """Warn where the spool, and not the API's limit, decides how many edits are under way."""
         desk = self.desk
-        slots = max(group.size for group in desk.catalogue.groups.values())
+        slots = max(group.places for group in desk.catalogue.groups.values())
         largest = max(model.largest_result for model in desk.catalogue.models.values())
         if desk.spool.limit < slots * largest:
             log.warning(
@@ -195,7 +195,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
     trusted = settings.api.trusted_hosts
 
     def read_keys() -> list[Key]:
-        return [Key.of(secret) for secret in settings.api.all_keys()]
+        return [Key.of(secret, settings.api.accounts) for secret in settings.api.all_keys()]
 
     keys = KeyRing(read_keys(), ledger.now)
     days = days_of(settings)

@@ -82,7 +82,7 @@ def _needed(batch: Batch, progress: Progress, desk: Desk) -> float:
         models = [model for model in desk.catalogue.models.values() if model.limit_group == group]
         for each in desk.catalogue.lineage(group):
             busy[each.name] += math.ceil(rows * desk.pace.typical(models))
-    return max((seconds / groups[name].size for name, seconds in busy.items()), default=0.0)
+    return max((seconds / groups[name].places for name, seconds in busy.items()), default=0.0)
 
 
 def _write_down(batch: Batch, progress: Progress, weighs: float, places: Mapping[str, int], desk: Desk) -> None:

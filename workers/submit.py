@@ -49,7 +49,7 @@ def prepare(job: Job, desk: Desk) -> Event:
     order, batch = job.order, desk.batch(job.order.batch)
     if batch is None:
         return Failed(code="cancelled", detail="the batch is gone")
-    key = desk.keys.next()
+    key = desk.keys.next(desk.gate.waiting)
     if key is None:
         return _without_key(job, desk)
     try:
@@ -83,6 +83,7 @@ def prepare(job: Job, desk: Desk) -> Event:
     return Begun(
         fingerprint=print_,
         key_id=key.id,
+        account=key.account,
         simulated=batch.simulated,
         looked_at=looked_at,
         flags=prepared.flags,
@@ -127,7 +128,7 @@ class Purchase:
             return GivenBack(wait=0.0, why="the key is gone")
         try:
             self._keep_room()
-            if not desk.gate.primes(group):
+            if not desk.gate.primes(group, self._begun.account):
                 self._enter(_silence)
             elif (turned_back := desk.gate.ahead(self.job, self._begun)) is not None:
                 return turned_back

@@ -134,6 +134,7 @@ class Change:
     job: str
     batch: str
     group: str
+    account: str
     # what must still be so
     was_state: str
     was_attempt: int
@@ -208,6 +209,7 @@ class Change:
             job=after.id,
             batch=after.order.batch,
             group=after.order.limit_group,
+            account=after.account,
             was_state=str(before.state),
             was_attempt=before.attempt,
             was_fence=before.fence,

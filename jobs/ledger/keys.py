@@ -9,9 +9,6 @@ from dataclasses import dataclass
 
 PREFIX = "retouch:"
 
-ACCOUNT = "main"
-"""Every key of the API counts against one account's limit, until told otherwise."""
-
 DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     # pattern, what it is, what removes it
     (

@@ -31,7 +31,7 @@ from jobs.ledger.change import (
     Seat,
     holds_slot,
 )
-from jobs.ledger.memory_places import MemoryPlaces
+from jobs.ledger.memory_places import MemoryPlaces, pool
 from jobs.ledger.port import NO_STEPS, Claim, Recorded, Restored, Steps
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Caps, Sums, TooDear
@@ -291,7 +291,7 @@ class MemoryLedger(MemoryPlaces):
 
     def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
         said = self._fits(looked_at, caps, change, books)
-        if isinstance(said, Change) and not self._lets_in(change.group, books):
+        if isinstance(said, Change) and not self._lets_in(change.account, change.group, books):
             return Recorded(closed=Closed.NO_SLOT)
         return said
 
@@ -305,7 +305,7 @@ class MemoryLedger(MemoryPlaces):
             return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
         if change.bound in books.ends.stops:
             return Recorded(closed=Closed.GROUP_STOPPED)
-        if wait := self._throttle.left("main"):
+        if wait := self._throttle.left(change.account):
             return Recorded(closed=Closed.THROTTLED, wait_s=wait)
         filed_at = self._filed.get(change.fingerprint)
         if filed_at is not None and filed_at >= looked_at:
@@ -352,8 +352,8 @@ class MemoryLedger(MemoryPlaces):
     def _move_slot(self, change: Change) -> None:
         if change.slot == change.was_slot:
             return
-        groups = [group.name for group in self._catalogue.lineage(change.group)]
-        self._slots.move(groups, change.was_slot, change.slot)
+        pools = [pool(change.account, group.name) for group in self._catalogue.lineage(change.group)]
+        self._slots.move(pools, change.was_slot, change.slot)
         if change.was_slot:
             self._tell_freed()
         if change.slot and change.fingerprint and not self._bought.get(change.fingerprint):

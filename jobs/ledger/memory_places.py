@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from jobs.accounts import MAIN
 from jobs.ledger.books import Books, Expiring, Slots
 from jobs.ledger.change import FRONT_S
 from jobs.ledger.memory_leases import MemoryLeases
@@ -11,6 +12,11 @@ from jobs.ledger.port import Law, Places
 from jobs.limit import FORGOTTEN_S, Limit
 from jobs.models import Catalogue, LimitGroup
 from jobs.shares import Priority, low_water
+
+
+def pool(account: str, group: str) -> str:
+    """Return the name of an account's places of a limit group."""
+    return f"{account}:{group}"
 
 
 class MemoryPlaces(MemoryLeases):
@@ -25,24 +31,25 @@ class MemoryPlaces(MemoryLeases):
         self._books: dict[str, Books] = {}
         self._fronts: Expiring[tuple[int, str]] = Expiring(clock)
 
-    def _size(self, group: LimitGroup) -> int:
-        limit = self._limits.get(group.name)
+    def _size(self, account: str, group: LimitGroup) -> int:
+        limit = self._limits.get(pool(account, group.name))
         return min(limit.size, group.size) if limit else group.size
 
-    def _lets_in(self, group: str, books: Books) -> bool:
+    def _lets_in(self, account: str, group: str, books: Books) -> bool:
         """Whether there is a slot, and nobody waits for it who has fewer for its weight."""
         place, batch = books.place_in_line, books.batch.id
         lineage = self._catalogue.lineage(group)
         for each in lineage:
-            full = self._slots.used(each.name) >= self._size(each)
-            first, whose = (self._fronts.get(each.name) if place else None) or (place, batch)
+            here = pool(account, each.name)
+            full = self._slots.used(here) >= self._size(account, each)
+            first, whose = (self._fronts.get(here) if place else None) or (place, batch)
             others_first = place is not None and first is not None and whose != batch and first < place
             if full and place is not None and not others_first:
-                self._fronts.put(each.name, (place, batch), FRONT_S)
+                self._fronts.put(here, (place, batch), FRONT_S)
             if full or others_first:
                 return False
         for each in lineage if place is not None else ():
-            self._fronts.drop(each.name)
+            self._fronts.drop(pool(account, each.name))
         return True
 
     def set_priority(self, batch: str, priority: Priority, by: float) -> None:
@@ -57,28 +64,32 @@ class MemoryPlaces(MemoryLeases):
                 books.weight, books.shares = weight, {**books.shares, **places}
                 books.low.update({group: low_water(size) for group, size in places.items() if size})
 
-    def throttle(self, seconds: float) -> None:
+    def throttle(self, seconds: float, *, account: str = MAIN) -> None:
         with self._lock:
-            self._throttle.put("main", True, max(seconds, self._throttle.left("main")))
+            self._throttle.put(account, True, max(seconds, self._throttle.left(account)))
 
-    def slots_used(self) -> Mapping[str, int]:
+    def slots_used(self, account: str = "") -> Mapping[str, int]:
+        names = [account] if account else self._catalogue.accounts
         with self._lock:
-            return {group: self._slots.used(group) for group in self._catalogue.groups}
+            return {
+                group: sum(self._slots.used(pool(name, group)) for name in names) for group in self._catalogue.groups
+            }
 
-    def limits(self) -> Mapping[str, Limit]:
+    def limits(self, account: str = MAIN) -> Mapping[str, Limit]:
         with self._lock:
-            found = {group: self._limits.get(group) for group in self._catalogue.groups}
+            found = {group: self._limits.get(pool(account, group)) for group in self._catalogue.groups}
             return {group: limit for group, limit in found.items() if limit}
 
-    def adjust(self, group: str, law: Law) -> Limit:
+    def adjust(self, group: str, law: Law, *, account: str = MAIN) -> Limit:
+        here = pool(account, group)
         with self._lock:
             whole = Limit.whole(self._catalogue.groups[group].size)
-            was = self._limits.get(group) or whole
-            now = law(was, Places(used=self._slots.used(group), latest=self._epoch.intents))
+            was = self._limits.get(here) or whole
+            now = law(was, Places(used=self._slots.used(here), latest=self._epoch.intents))
             if now == whole:
-                self._limits.drop(group)
+                self._limits.drop(here)
             elif now != was:
-                self._limits.put(group, now, FORGOTTEN_S)
+                self._limits.put(here, now, FORGOTTEN_S)
             if now.size > was.size:
                 self._tell_freed()
             return now

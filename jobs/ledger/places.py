@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import redis
 
+from jobs.accounts import MAIN
 from jobs.ledger.port import Law, Places
 from jobs.ledger.presence import Presence
 from jobs.limit import FORGOTTEN_S, Limit
@@ -21,19 +22,18 @@ ADJUST_TRIES = 20
 class RedisPlaces(Presence):
     """What the ledger knows of places beside the jobs that hold them."""
 
-    def __init__(self, client: redis.Redis, catalogue: Catalogue, account: str) -> None:
+    def __init__(self, client: redis.Redis, catalogue: Catalogue) -> None:
         super().__init__(client)
         self._catalogue = catalogue
-        self._account = account
 
-    def _slot_keys(self, group: str) -> list[str]:
-        return [self._keys.slots(self._account, each.name) for each in self._catalogue.lineage(group)]
+    def _slot_keys(self, account: str, group: str) -> list[str]:
+        return [self._keys.slots(account, each.name) for each in self._catalogue.lineage(group)]
 
-    def _limit_keys(self, group: str) -> list[str]:
-        return [self._keys.limit(self._account, each.name) for each in self._catalogue.lineage(group)]
+    def _limit_keys(self, account: str, group: str) -> list[str]:
+        return [self._keys.limit(account, each.name) for each in self._catalogue.lineage(group)]
 
-    def _front_keys(self, group: str) -> list[str]:
-        return [self._keys.front(self._account, each.name) for each in self._catalogue.lineage(group)]
+    def _front_keys(self, account: str, group: str) -> list[str]:
+        return [self._keys.front(account, each.name) for each in self._catalogue.lineage(group)]
 
     def set_priority(self, batch: str, priority: Priority, by: float) -> None:
         """Let a batch have this priority and deadline (epoch seconds, 0 for none) instead of what was agreed."""
@@ -55,38 +55,42 @@ class RedisPlaces(Presence):
     def remove_strays(self) -> int:
         """Free slots whose job does not hold them; return how many."""
         k = self._keys
-        keys = [k.slots(self._account, group) for group in self._catalogue.groups]
+        keys = [k.slots(account, group) for account in self._catalogue.accounts for group in self._catalogue.groups]
         return int(self._script("strays", keys, [k.job(""), k.freed])[2])
 
-    def throttle(self, seconds: float) -> None:
-        """Let nobody submit for so long (the longest wish counts)."""
+    def throttle(self, seconds: float, *, account: str = MAIN) -> None:
+        """Let nobody submit with a key of this account for so long (the longest wish counts)."""
         if seconds > 0:
-            keys = [self._keys.throttle(self._account), self._keys.absent]
+            keys = [self._keys.throttle(account), self._keys.absent]
             self._script("throttle", keys, [max(round(seconds * 1000), 1)])
 
-    def slots_used(self) -> Mapping[str, int]:
-        """Return how many slots of each limit group are taken."""
-        names = list(self._catalogue.groups)
+    def slots_used(self, account: str = "") -> Mapping[str, int]:
+        """Return how many slots of each limit group are taken, of one account or of all."""
+        accounts = [account] if account else self._catalogue.accounts
+        pools = [(name, group) for name in accounts for group in self._catalogue.groups]
         pipe = self._client.pipeline(transaction=False)
-        for name in names:
-            pipe.scard(self._keys.slots(self._account, name))
-        return dict(zip(names, self._guarded(pipe.execute), strict=True))
+        for name, group in pools:
+            pipe.scard(self._keys.slots(name, group))
+        used = dict.fromkeys(self._catalogue.groups, 0)
+        for (_, group), taken in zip(pools, self._guarded(pipe.execute), strict=True):
+            used[group] += taken
+        return used
 
-    def limits(self) -> Mapping[str, Limit]:
-        """Return what the API's refusals have made of limit groups."""
+    def limits(self, account: str = MAIN) -> Mapping[str, Limit]:
+        """Return what the API's refusals have made of an account's limit groups."""
         groups = self._catalogue.groups
-        found = self._guarded(self._client.mget, [self._keys.limit(self._account, name) for name in groups])
+        found = self._guarded(self._client.mget, [self._keys.limit(account, name) for name in groups])
         known = zip(groups.values(), found, strict=True)
         return {group.name: Limit.from_json(text, group.size) for group, text in known if text}
 
-    def adjust(self, group: str, law: Law) -> Limit:
-        """Change what is known of a limit group's size as `law` says, and return it."""
+    def adjust(self, group: str, law: Law, *, account: str = MAIN) -> Limit:
+        """Change what is known of a limit group's size for an account as `law` says, and return it."""
         k, most = self._keys, self._catalogue.groups[group].size
-        keys = [k.limit(self._account, group), k.epoch, k.absent]
+        keys = [k.limit(account, group), k.epoch, k.absent]
         for _ in range(ADJUST_TRIES):
             pipe = self._client.pipeline(transaction=False)  # at maxmemory a MULTI would be refused
             pipe.get(keys[0])
-            pipe.scard(k.slots(self._account, group))
+            pipe.scard(k.slots(account, group))
             pipe.hget(k.epoch, "n")
             text, used, latest = self._guarded(pipe.execute)
             was = Limit.from_json(text, most) if text else Limit.whole(most)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from jobs.accounts import MAIN
 from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job, Order
 from jobs.latency import Histogram
@@ -332,14 +333,14 @@ class Ledger(Protocol):
     def remove_strays(self) -> int:
         """Free slots whose job does not hold them; return how many."""
 
-    def throttle(self, seconds: float) -> None:
-        """Let nobody submit for so long (the longest wish counts)."""
+    def throttle(self, seconds: float, *, account: str = MAIN) -> None:
+        """Let nobody submit with a key of this account for so long (the longest wish counts)."""
 
-    def limits(self) -> Mapping[str, Limit]:
-        """Return what the API's refusals have made of limit groups, by group; only of those that they touched."""
+    def limits(self, account: str = MAIN) -> Mapping[str, Limit]:
+        """Return what the API's refusals have made of an account's limit groups; only of those that they touched."""
 
-    def adjust(self, group: str, law: Law) -> Limit:
-        """Change what is known of a limit group's size as `law` says, and return it.
+    def adjust(self, group: str, law: Law, *, account: str = MAIN) -> Limit:
+        """Change what is known of a limit group's size for an account as `law` says, and return it.
 
         Where it grew, those who wait at the gate are told.
         """
@@ -353,8 +354,8 @@ class Ledger(Protocol):
     def parked_keys(self) -> Mapping[str, ParkedKey]:
         """Return the keys that are parked, by their names."""
 
-    def slots_used(self) -> Mapping[str, int]:
-        """Return how many slots of each limit group are taken."""
+    def slots_used(self, account: str = "") -> Mapping[str, int]:
+        """Return how many slots of each limit group are taken, of one account or of all."""
 
     def kept(self, name: str) -> str:
         """Return what was last kept under this name of the account's credits; empty if nothing was."""

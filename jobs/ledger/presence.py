@@ -12,10 +12,11 @@ from typing import Any
 
 import redis
 
+from jobs.accounts import MAIN
 from jobs.errors import LedgerError
 from jobs.latency import MOST, Histogram
 from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
-from jobs.ledger.keys import ACCOUNT, Keys
+from jobs.ledger.keys import Keys
 from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
@@ -87,11 +88,11 @@ class Presence(RedisCalls):
 
     def kept(self, name: str) -> str:
         """Return what was last kept of the account's credits under this name."""
-        return self._guarded(self._client.hget, self._keys.account(ACCOUNT), name) or ""
+        return self._guarded(self._client.hget, self._keys.account(MAIN), name) or ""
 
     def keep(self, name: str, text: str) -> None:
         """Keep this of the account's credits."""
-        self._script("note", [self._keys.account(ACCOUNT), self._keys.absent], [name, text, 0])
+        self._script("note", [self._keys.account(MAIN), self._keys.absent], [name, text, 0])
 
     def say_of_credits(self, batch: str, said: str) -> None:
         """Note what the credits say of the doubts that a batch holds."""

@@ -32,7 +32,6 @@ from jobs.ledger.change import (
     Closed,
 )
 from jobs.ledger.hashes import job_of, progress_of
-from jobs.ledger.keys import ACCOUNT
 from jobs.ledger.leases import LEASE_MS, Leases
 from jobs.ledger.places import RedisPlaces
 from jobs.ledger.port import NO_STEPS, Claim, Epoch, Hint, Recorded, Restored, Steps
@@ -66,8 +65,8 @@ def connect(url: str, *, connections: int = 200) -> redis.Redis:
 class RedisLedger(Leases, RedisPlaces):
     """Keeps the contract of `jobs.ledger.port.Ledger` in Redis 6.2 or later (or Valkey)."""
 
-    def __init__(self, client: redis.Redis, catalogue: Catalogue, *, account: str = ACCOUNT) -> None:
-        super().__init__(client, catalogue, account)
+    def __init__(self, client: redis.Redis, catalogue: Catalogue) -> None:
+        super().__init__(client, catalogue)
         self._trusted = Epoch()
 
     # -- batches
@@ -277,10 +276,10 @@ class RedisLedger(Leases, RedisPlaces):
             before,
             after,
             [
-                *self._limit_keys(after.order.limit_group),
-                *self._front_keys(after.order.limit_group),
+                *self._limit_keys(after.account, after.order.limit_group),
+                *self._front_keys(after.account, after.order.limit_group),
                 self._keys.epoch,
-                self._keys.throttle(self._account),
+                self._keys.throttle(after.account),
             ],
             [
                 UNPROVED,
@@ -314,7 +313,7 @@ class RedisLedger(Leases, RedisPlaces):
             k.doubts,
             k.bought(after.fingerprint or "none"),
             k.money(after.day or "none"),
-            *self._slot_keys(after.order.limit_group),
+            *self._slot_keys(after.account, after.order.limit_group),
             *keys,
         ]
         change, op = Change.of(before, after, self.now()).as_json(), "" if only_ask else uuid.uuid4().hex

@@ -7,12 +7,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from jobs.accounts import MAIN
 from jobs.batch import BatchState
 from jobs.report.wording import moment
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Voice
-from producers.view import lowered
 
 MEND = "put a good key into RETOUCH_API__KEYS_FILE (taken over at once) or RETOUCH_API__KEYS"
 
@@ -23,6 +23,8 @@ def keys(json: o.Json = False, quiet: o.Quiet = False) -> int:
     with looking_house(voice) as house:
         found = _found(house)
         voice.tell(_table(found) if found["keys"] else "No key is known: no worker runs here, and none is set.")
+        for each in found["accounts"] if len(found["accounts"]) > 1 else ():
+            voice.tell(f"Account {each['account']}: {each['slots_used']} of {each['slots']} slots taken.")
         voice.tell(f"{found['slots_used']} slots taken, {found['rows_waiting']:,} rows wait.")
         for each in found["lowered"]:
             voice.tell(each["sentence"])
@@ -37,11 +39,13 @@ def _found(house: House) -> dict[str, Any]:
     credit = credits_of(house.settings.api.base_url, house.settings.api.all_keys())
     workers = house.ledger.workers()
     at_work = {key for worker in workers for key in worker.about.get("keys", ())}
+    of = house.settings.api.accounts
     names = sorted(at_work | parked.keys() | credit.keys())
     return {
         "keys": [
             {
                 "key": name,
+                "account": of.get(name, MAIN),
                 "state": "parked" if name in parked else "ok",
                 "since": parked[name].since if name in parked else None,
                 "why": parked[name].why if name in parked else "",
@@ -51,9 +55,20 @@ def _found(house: House) -> dict[str, Any]:
             }
             for name in names
         ],
+        "accounts": [_account(house, account) for account in house.catalogue.accounts],
         "slots_used": max(house.ledger.slots_used().values(), default=0),
-        "lowered": lowered(house.ledger.limits()),
+        "lowered": house.view.lowered(),
         "rows_waiting": _rows_waiting(house),
+    }
+
+
+def _account(house: House, account: str) -> dict[str, Any]:
+    used, limits = house.ledger.slots_used(account), house.ledger.limits(account)
+    outer = [group for group in house.catalogue.groups.values() if group.inside is None]
+    return {
+        "account": account,
+        "slots_used": sum(used[group.name] for group in outer),
+        "slots": sum(limits[group.name].size if group.name in limits else group.size for group in outer),
     }
 
 
@@ -73,12 +88,14 @@ def _rows_waiting(house: House) -> int:
 
 def _table(found: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("key", "state", "since", "credits", "workers", "what to do"):
+    several = len(found["accounts"]) > 1
+    for title in ("key", *(["account"] if several else []), "state", "since", "credits", "workers", "what to do"):
         table.add_column(title)
     for each in found["keys"]:
         state = f"{each['state']} ({each['why']})" if each["why"] else each["state"]
         credit = "" if each["credits_usd"] is None else f"${each['credits_usd']:,.2f}"
         since = moment(each["since"]) if each["since"] else ""
-        cells = (each["key"], state, since, credit, str(each["workers"]), each["remedy"])
+        whose = [each["account"]] if several else []
+        cells = (each["key"], *whose, state, since, credit, str(each["workers"]), each["remedy"])
         table.add_row(*(Text(cell) for cell in cells))
     return table

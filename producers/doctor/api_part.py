@@ -6,12 +6,12 @@ The key goes to the origin of RETOUCH_API__BASE_URL and nowhere else: redirects 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
 
+from jobs.accounts import key_name
 from producers.doctor.findings import Finding, broken, ok, warning
 
 PART = "api"
@@ -43,11 +43,6 @@ def credits_of(base_url: str, keys: Sequence[SecretStr]) -> Mapping[str, float]:
             if left is not None:
                 found[key_name(secret)] = left * USD_PER_CREDIT
     return found
-
-
-def key_name(secret: str) -> str:
-    """Return the name under which a key may be spoken of, as workers do."""
-    return sha256(secret.encode()).hexdigest()[:8]
 
 
 def _one(client: httpx.Client, base_url: str, key: SecretStr) -> Finding:

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from jobs import events as e
+from jobs.accounts import MAIN
 from jobs.batch import Batch, BatchState, Progress
 from jobs.events import Event
 from jobs.job import Job, Order, Receipt, Result
@@ -37,7 +38,7 @@ CATALOGUE = Catalogue(
         "flux": LimitGroup(name="flux", size=5),
         "kontext-max": LimitGroup(name="kontext-max", size=2, inside="flux"),
     },
-)
+).with_accounts((MAIN, "other"))
 RESERVE, COST = 60_000, 45_000
 TODAY, KEY = "2026-11-22", "k1"
 HINTS = ("due", "later", "strays")
@@ -105,9 +106,11 @@ class House:
         assert claim.job is not None, claim.why
         return claim.job
 
-    def to_begin(self, job: Job, fingerprint: str = "", *, day: str = TODAY, key: str = KEY) -> Job:
+    def to_begin(
+        self, job: Job, fingerprint: str = "", *, day: str = TODAY, key: str = KEY, account: str = MAIN
+    ) -> Job:
         """Return the job as it is when its submission has begun."""
-        begun = e.Begun(fingerprint=fingerprint or f"f-{job.id}", key_id=key, day=day)
+        begun = e.Begun(fingerprint=fingerprint or f"f-{job.id}", key_id=key, account=account, day=day)
         return apply(job, begun, self.ledger.now())
 
     def begun(self, job: str, fingerprint: str = "", **where: str) -> Job:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Law, Places
-from jobs.ledger.redis import RedisLedger
 from jobs.limit import FORGOTTEN_S, Limit
-from tests.contract.conftest import CATALOGUE
 
 if TYPE_CHECKING:
     import redis
@@ -199,9 +197,8 @@ def test_a_size_is_lowered_although_redis_is_full(on_redis: tuple[House, redis.R
 
 
 def test_accounts_have_sizes_of_their_own(on_redis: tuple[House, redis.Redis]) -> None:
-    house, client = on_redis
-    other = RedisLedger(client, CATALOGUE, account="other")
+    house, _ = on_redis
 
     house.ledger.adjust("flux", to(2))
 
-    assert other.limits() == {}
+    assert house.ledger.limits("other") == {}

@@ -359,7 +359,7 @@ def crowded() -> Iterator[tuple[House, Job, Gate]]:
     threads = [threading.Thread(target=gate.enter, args=(job, BEGUN), kwargs={"primed": True}) for job in jobs]
     for thread in threads:
         thread.start()
-    eventually(lambda: gate._primed["flux"] == PLACES, 5, "they wait")
+    eventually(lambda: gate._primed["main", "flux"] == PLACES, 5, "they wait")
     yield house, taken, gate
     house.stopping.set()
     gate.freed()
@@ -382,6 +382,16 @@ def test_places_are_counted_for_each_limit_group() -> None:
         inner = replace(job, order=replace(job.order, limit_group="kontext-max"))
 
         assert gate.ahead(inner, BEGUN) is None
+
+
+def test_places_are_counted_for_each_account() -> None:
+    with crowded() as (house, _, gate):
+        waiting = [gate.waiting(account) for account in ("main", "other")]
+
+        assert gate.ahead(house.claimed("b.9"), replace(BEGUN, account="other")) is None
+
+    assert waiting == [PLACES, 0]
+    assert (gate.waiting("main"), gate.waiting("other")) == (0, 0)
 
 
 def test_a_place_that_is_left_is_taken_at_once() -> None:

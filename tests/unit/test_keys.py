@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import SecretStr
 
 from tests.unit.desks import KEY, OTHER_KEY, Clock
@@ -23,6 +25,63 @@ def test_keys_are_handed_out_in_turn() -> None:
 
     assert taken[:2] == taken[2:]
     assert {key.id for key in taken if key} == {KEY.id, OTHER_KEY.id}
+
+
+def test_of_several_accounts_the_one_that_fewest_wait_for_comes_first() -> None:
+    there = replace(OTHER_KEY, account="other")
+    keys = KeyRing([KEY, there], Clock())
+    waiting = {"main": 2, "other": 1}
+
+    assert [keys.next(waiting.__getitem__) for _ in range(3)] == [there] * 3
+
+
+def test_keys_of_accounts_that_equally_many_wait_for_take_turns() -> None:
+    there = replace(OTHER_KEY, account="other")
+    keys = KeyRing([KEY, there], Clock())
+
+    taken = [keys.next(lambda _: 3) for _ in range(4)]
+
+    assert taken[:2] == taken[2:]
+    assert {key.account for key in taken if key} == {"main", "other"}
+
+
+def test_a_key_with_money_left_comes_before_one_of_an_account_that_fewer_wait_for() -> None:
+    there = replace(OTHER_KEY, account="other")
+    keys = KeyRing([KEY, there], Clock())
+    keys.spent(there.id)
+
+    assert keys.next({"main": 9, "other": 0}.__getitem__) == KEY
+
+
+def test_a_key_that_moves_to_another_account_is_a_change() -> None:
+    keys, _ = ring()
+
+    changed = keys.replace([KEY, replace(OTHER_KEY, account="other")])
+
+    assert (changed, keys.replace([KEY, replace(OTHER_KEY, account="other")])) == (True, False)
+
+
+def test_only_the_key_that_is_taken_is_on_trial() -> None:
+    keys, clock = ring()
+    for key in (KEY, OTHER_KEY):
+        for _ in range(RUN):
+            keys.failed(key.id)
+    clock.advance(REST_S)
+
+    assert {key.id for key in (keys.next(), keys.next()) if key} == {KEY.id, OTHER_KEY.id}
+
+
+def test_a_task_is_looked_at_with_its_own_key_else_one_of_its_account_else_none() -> None:
+    there = replace(THIRD, account="other")
+    keys = KeyRing([KEY, OTHER_KEY, there], Clock())
+
+    own = keys.to_poll(OTHER_KEY.id)
+    keys.park(OTHER_KEY.id)
+    neighbour = keys.to_poll(OTHER_KEY.id)
+    keys.park(KEY.id)
+
+    assert (own, neighbour, keys.to_poll(KEY.id)) == (OTHER_KEY, KEY, None)
+    assert keys.to_poll("gone", "other") == there
 
 
 def test_a_parked_key_is_left_out_while_another_one_works() -> None:

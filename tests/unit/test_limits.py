@@ -123,7 +123,7 @@ def test_a_ledger_that_is_away_costs_the_hint_and_nothing_else(monkeypatch: pyte
     house = make_house()
     (job,) = begun(house, 1)
 
-    def away(*_: object) -> Limit:
+    def away(*_: object, **__: object) -> Limit:
         raise LedgerError
 
     monkeypatch.setattr(house.ledger, "adjust", away)

@@ -7,6 +7,7 @@ import pytest
 
 from config.broker import transport
 from config.settings import Settings, SettingsError, read_settings
+from jobs.accounts import key_name
 from producers.stack.record import environment_of
 
 SECRET = "CANARY-5e884898da28"
@@ -62,6 +63,39 @@ def test_keys_of_a_file_are_read_a_line_each(monkeypatch: pytest.MonkeyPatch, tm
     settings = with_variables(monkeypatch, RETOUCH_API__KEYS_FILE=str(tmp_path / "keys"))
 
     assert [key.get_secret_value() for key in settings.api.all_keys()] == [SECRET, "second"]
+
+
+@pytest.mark.parametrize("value", ["0a1b2c3d=studio, ffffffff=studio", '{"0a1b2c3d": "studio", "ffffffff": "studio"}'])
+def test_keys_belong_to_the_accounts_that_are_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS=value, RETOUCH_API__KEYS=SECRET)
+
+    assert settings.api.accounts == {"0a1b2c3d": "studio", "ffffffff": "studio"}
+    assert settings.api.account_names == ("main", "studio")
+
+
+def test_where_every_key_has_an_account_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = f"{key_name(SECRET)}=shop"
+
+    settings = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS=accounts, RETOUCH_API__KEYS=SECRET)
+
+    assert settings.api.account_names == ("shop",)
+
+
+def test_all_keys_are_of_one_account_until_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_variables(monkeypatch, RETOUCH_API__KEYS=f"{SECRET},other-key").api.account_names == ("main",)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["studio", f"{SECRET}=studio", "0a1b2c3d=", f"0a1b2c3d={SECRET}", "0a1b2c3d=My Studio", "0a1b2c3d=a:b", "{"],
+)
+def test_an_account_that_cannot_be_read_is_refused_without_showing_a_key(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    with pytest.raises(SettingsError, match="RETOUCH_API__ACCOUNTS") as raised:
+        with_variables(monkeypatch, RETOUCH_API__ACCOUNTS=value)
+
+    assert SECRET not in str(raised.value)
 
 
 def test_a_keys_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

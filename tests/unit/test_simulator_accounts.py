@@ -99,5 +99,14 @@ def test_any_well_formed_key_is_known_where_none_was_listed() -> None:
     assert accounts.of("any-key-at-all") is accounts.of("any-key-at-all")
 
 
+def test_keys_that_are_shared_draw_on_one_account() -> None:
+    accounts = Accounts(credits_=7.0, shared=[("key-number-one", "key-number-two")])
+
+    accounts.of("key-number-one").charge(2.0)
+
+    assert accounts.of("key-number-two").credits == 5.0
+    assert accounts.of("key-number-three").credits == 7.0
+
+
 def test_the_id_of_an_account_does_not_show_its_key() -> None:
     assert "any-key" not in Accounts(credits_=1.0).of("any-key-at-all").id

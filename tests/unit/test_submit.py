@@ -386,7 +386,7 @@ def test_a_429_holds_everybody_back_for_as_long_as_the_api_asks() -> None:
 def test_a_429_that_cannot_be_told_to_the_others_is_still_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     house = make_house()
 
-    def away(seconds: float) -> None:
+    def away(seconds: float, *, account: str) -> None:
         raise LedgerError
 
     monkeypatch.setattr(house.ledger, "throttle", away)

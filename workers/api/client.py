@@ -7,9 +7,8 @@ a result's host; nothing raised from here carries a URL's query, which may be a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Self
 
 import httpcore
@@ -17,6 +16,7 @@ import httpx
 from pydantic import SecretStr
 
 from config.settings import REFUSED_STATUSES
+from jobs.accounts import MAIN, key_name
 from jobs.crashpoints import crashpoint
 from workers.api import protocol
 from workers.api.line import Line, tls_context
@@ -73,11 +73,14 @@ class Key:
 
     id: str
     secret: SecretStr
+    account: str = MAIN
+    """Whose places its tasks take."""
 
     @classmethod
-    def of(cls, secret: SecretStr) -> Self:
-        """Return the key with its name: the start of its sha256."""
-        return cls(id=sha256(secret.get_secret_value().encode()).hexdigest()[:8], secret=secret)
+    def of(cls, secret: SecretStr, accounts: Mapping[str, str] | None = None) -> Self:
+        """Return the key with its name, and with its account by the name, where it has one of its own."""
+        id_ = key_name(secret.get_secret_value())
+        return cls(id=id_, secret=secret, account=(accounts or {}).get(id_, MAIN))
 
 
 CREDITS = "/v1/credits"
