@@ -28,6 +28,7 @@ from jobs.retry import doubt_wait
 from jobs.row import Row
 from jobs.spend import charges_of
 from jobs.states import apply
+from producers.numbers import RowNumbers
 
 UNKNOWN_P999_S = 120.0
 """How long the tasks of a model may take that is in no catalogue any more."""
@@ -39,7 +40,7 @@ DETAIL = "the ledger was lost while this submission may have been under way"
 class Known:
     """What the bucket and the old ledger say of a batch's present round."""
 
-    ended: set[int] = field(default_factory=set)
+    ended: RowNumbers = field(default_factory=RowNumbers)
     counts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     costs: Counter[str] = field(default_factory=Counter)

@@ -31,6 +31,7 @@ from jobs.reasons import REASONS
 from jobs.report.build import OUTCOMES, SUMMARY
 from jobs.row import Row
 from producers.messages import Hints
+from producers.numbers import RowNumbers
 from producers.price import Estimate, Tally, row_price
 from producers.staging import path_of
 from producers.submit import PlanWriter
@@ -68,7 +69,7 @@ class Wish:
 class Choice:
     """The rows that run again, by number, and how many others did not make it, by reason."""
 
-    rows: set[int] = field(default_factory=set)
+    rows: RowNumbers = field(default_factory=RowNumbers)
     hopeless: Counter[str] = field(default_factory=Counter)
     doubtful: int = 0
     reasons: Counter[str] = field(default_factory=Counter)

@@ -19,6 +19,7 @@ from jobs.ledger.memory import MemoryLedger
 from jobs.request import Request
 from jobs.row import Row
 from jobs.shares import Priority
+from producers.numbers import RowNumbers
 from producers.rounds import NoRound, Round, Wish, begin, choose, ended, planned_round
 from producers.submit import PlanWriter
 from tests.fakes import Conditional, FakeBucket
@@ -105,7 +106,7 @@ def ledger() -> MemoryLedger:
 def test_rows_that_made_it_are_not_chosen(bucket: FakeBucket) -> None:
     batch_in(bucket, [], [line(1, "stored"), line(2, "unchanged"), line(3), line(4, "cancelled", "cancelled")])
 
-    assert choose("autumn", Wish(), bucket=bucket, layout=LAYOUT).rows == {3, 4}
+    assert choose("autumn", Wish(), bucket=bucket, layout=LAYOUT).rows == RowNumbers([3, 4])
 
 
 def test_rows_to_which_asking_again_cannot_help_are_chosen_by_name_only(bucket: FakeBucket) -> None:
@@ -114,8 +115,8 @@ def test_rows_to_which_asking_again_cannot_help_are_chosen_by_name_only(bucket: 
     plain = choose("autumn", Wish(), bucket=bucket, layout=LAYOUT)
     named = choose("autumn", Wish(reasons=frozenset({"request_moderated"})), bucket=bucket, layout=LAYOUT)
 
-    assert (plain.rows, dict(plain.hopeless)) == ({1}, {"request_moderated": 1})
-    assert named.rows == {2}
+    assert (plain.rows, dict(plain.hopeless)) == (RowNumbers([1]), {"request_moderated": 1})
+    assert named.rows == RowNumbers([2])
 
 
 def test_rows_in_doubt_are_never_chosen(bucket: FakeBucket) -> None:
@@ -123,7 +124,7 @@ def test_rows_in_doubt_are_never_chosen(bucket: FakeBucket) -> None:
 
     found = choose("autumn", Wish(reasons=frozenset({"in_doubt"})), bucket=bucket, layout=LAYOUT)
 
-    assert (found.rows, found.doubtful) == (set(), 2)
+    assert (found.rows, found.doubtful) == (RowNumbers(), 2)
 
 
 def test_rows_in_doubt_are_chosen_where_they_alone_are_wanted(bucket: FakeBucket) -> None:
@@ -132,13 +133,13 @@ def test_rows_in_doubt_are_chosen_where_they_alone_are_wanted(bucket: FakeBucket
 
     found = choose("autumn", Wish(in_doubt=True), bucket=bucket, layout=LAYOUT)
 
-    assert found.rows == {1, 2}
+    assert found.rows == RowNumbers([1, 2])
 
 
 def test_a_group_narrows_the_choice(bucket: FakeBucket) -> None:
     batch_in(bucket, [], [line(1, group="chairs"), line(2, group="tables")])
 
-    assert choose("autumn", Wish(groups=frozenset({"tables"})), bucket=bucket, layout=LAYOUT).rows == {2}
+    assert choose("autumn", Wish(groups=frozenset({"tables"})), bucket=bucket, layout=LAYOUT).rows == RowNumbers([2])
 
 
 def test_a_batch_without_a_report_cannot_be_chosen_from(bucket: FakeBucket) -> None:
