@@ -69,15 +69,15 @@ class FakeBucket:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-    ) -> None:
-        """Write an object; with `if_absent` raise `PreconditionFailed` where there is one."""
+    ) -> str:
+        """Write an object and return its ETag; with `if_absent` raise `PreconditionFailed` where there is one."""
         self._asked("put", key)
         if if_absent and self._conditional == "refused":
             raise Refused(f"{key} cannot be written: the store does not know this request")
         with self._lock:
             if if_absent and self._conditional == "kept" and (self._name, key) in self._objects:
                 raise PreconditionFailed(f"{key}: something lies there already")
-            self._write(self._name, key, data, content_type, dict(metadata or {}))
+            return self._write(self._name, key, data, content_type, dict(metadata or {}))
 
     def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
         """Write a file as an object."""
@@ -103,8 +103,9 @@ class FakeBucket:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str = "",
-    ) -> None:
-        """Copy an object; what is not given is the source's."""
+        if_source: str = "",
+    ) -> str:
+        """Copy an object and return the copy's ETag; what is not given is the source's."""
         self._asked("copy", target)
         if (if_absent or if_match) and self._conditional == "refused":
             raise Refused(f"{target} cannot be copied to: the store does not know this request")
@@ -114,8 +115,10 @@ class FakeBucket:
             if wrong and self._conditional == "kept":
                 raise PreconditionFailed(f"{target}: something else lies there already")
             head, data = self._at(source)
+            if if_source not in ("", head.etag) and self._conditional == "kept":
+                raise PreconditionFailed(f"{source}: something else lies there now")
             known = head.metadata if metadata is None else metadata
-            self._write(self._name, target, data, content_type or head.content_type, dict(known))
+            return self._write(self._name, target, data, content_type or head.content_type, dict(known))
 
     def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
         """Yield what lies under a prefix, in the order of keys, without metadata."""
@@ -154,7 +157,7 @@ class FakeBucket:
         except KeyError:
             raise NotFound(f"{key}: nothing lies there") from None
 
-    def _write(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
+    def _write(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> str:
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         head = Head(
             key=key,
@@ -165,6 +168,7 @@ class FakeBucket:
             modified=self.modified,
         )
         self._objects[bucket, key] = (head, data)
+        return etag
 
 
 def charged(cost: int, source: str = "receipt", attempt: int = 1) -> tuple[Charge, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -60,6 +60,8 @@ class Filed:
     height: int
     job: str = ""
     batch: str = ""
+    etag: str = field(default="", compare=False)
+    """The store's mark of its object, where that was written just now: it need not be looked at."""
 
     def published(self, at: Published) -> Result:
         """Return the result as it is known outside: what was filed, and where it was published."""
@@ -137,16 +139,18 @@ class Results:
         same reason a result that is only kept under `Layout.earlier` counts where nothing lies at the filed key.
         """
         stem = self._layout.filed_stem(fingerprint)
-        keys = [listed.key for listed in self._bucket.keys(stem.removesuffix("."))]
-        keys.sort(key=lambda key: not key.startswith(stem))
+        listed = list(self._bucket.keys(stem.removesuffix(".")))
+        listed.sort(key=lambda each: (not each.key.startswith(stem), each.modified))
+        keys = [each.key for each in listed]
         return next((filed for _, filed in self._known(keys, fingerprint) if filed is not None), None)
 
     def file(self, fingerprint: str, data: bytes, picture: Picture, *, job: str, batch: str, fresh: bool) -> Filed:
         """File what the API delivered and return it; calling it again with the same bytes changes nothing.
 
-        The first result of a fingerprint stays the filed one, a later one with other bytes is kept beside it under
-        `Layout.earlier` and returned from there. With `fresh` the later one becomes the filed one, and the first one
-        is kept beside it. The same happens to an object at the filed key that is no picture.
+        The first result of a fingerprint stays the filed one (of two formats: the older object), a later one with other
+        bytes is kept beside it under `Layout.earlier` and returned from there. With `fresh` the later one becomes the
+        filed one, and the first one is kept beside it. The same happens to an object at the filed key that is no
+        picture.
 
         A store that does not keep conditional PUTs cannot say who was first, so there (and with `fresh`) the bytes
         are written to their own key under `Layout.earlier` before anything else: that key belongs to nobody else.
@@ -166,6 +170,11 @@ class Results:
         )
         beside = replace(mine, key=self._layout.earlier(fingerprint, sha256, suffix))
         conditional = self._conditions.puts()
+        if conditional and not fresh:
+            try:  # before this was bought nothing was filed, so most likely nothing is
+                return replace(mine, etag=self._put(mine, data, if_absent=True))
+            except PreconditionFailed:
+                pass
         safe = fresh or not conditional
         if safe:
             self._put(beside, data)
@@ -208,6 +217,8 @@ class Results:
         metadata = replace(filed, job=job).metadata() | {_KEY: _named(key)}
         del metadata[_BATCH]
         replaced, torn = "", ""
+        if (etag := self._published_at_once(filed, key, metadata)) is not None:
+            return Published(key=key, etag=etag, how="copied")
         for _ in range(_TRIES):
             there = self._bucket.head(key)
             standing = self._standing(key, there, filed.fingerprint, filed.sha256, overwrite=overwrite)
@@ -231,6 +242,26 @@ class Results:
                 raise OutputNotOurs(key)  # somebody wrote there since
             torn = after.etag
         raise Unavailable(f"{key} is not what was copied there, {_TRIES} times in a row")
+
+    def _published_at_once(self, filed: Filed, key: str, metadata: dict[str, str]) -> str | None:
+        """Copy to an output key at which nothing lies, as is usual, and return the copy's ETag.
+
+        None where that is not so, or where the store does not prove by its ETags that these very bytes lie there now.
+        """
+        if not filed.etag or self._reserved(key) or not self._conditions.copies():
+            return None
+        try:
+            etag = self._bucket.copy(
+                filed.key,
+                key,
+                content_type=media_type(filed.format),
+                metadata=metadata,
+                if_absent=True,
+                if_source=filed.etag,
+            )
+        except (PreconditionFailed, NotFound):
+            return None
+        return etag if etag == filed.etag else None
 
     def _copy(self, source: str, key: str, kind: Format, metadata: dict[str, str], there: Head | None) -> None:
         """Copy to an output key that holds `there`, and only then wherever the store keeps such a condition."""
@@ -309,8 +340,8 @@ class Results:
             metadata=head.metadata if head.metadata.get(_SHA256) == sha256 else {},
         )
 
-    def _put(self, filed: Filed, data: bytes, *, if_absent: bool = False) -> None:
-        self._bucket.put(
+    def _put(self, filed: Filed, data: bytes, *, if_absent: bool = False) -> str:
+        return self._bucket.put(
             filed.key,
             data,
             content_type=media_type(filed.format),

@@ -147,10 +147,10 @@ class WatchedBucket:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-    ) -> None:
-        """Write an object; with `if_absent` raise `PreconditionFailed` where there is one."""
+    ) -> str:
+        """Write an object and return its ETag; with `if_absent` raise `PreconditionFailed` where there is one."""
         with self._storage.asking():
-            self._bucket.put(key, data, content_type=content_type, metadata=metadata, if_absent=if_absent)
+            return self._bucket.put(key, data, content_type=content_type, metadata=metadata, if_absent=if_absent)
 
     def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
         """Write a file as an object, without holding it in memory."""
@@ -171,11 +171,18 @@ class WatchedBucket:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str = "",
-    ) -> None:
+        if_source: str = "",
+    ) -> str:
         """Copy an object within the bucket; see `jobs.bucket.port.Bucket.copy`."""
         with self._storage.asking():
-            self._bucket.copy(
-                source, target, content_type=content_type, metadata=metadata, if_absent=if_absent, if_match=if_match
+            return self._bucket.copy(
+                source,
+                target,
+                content_type=content_type,
+                metadata=metadata,
+                if_absent=if_absent,
+                if_match=if_match,
+                if_source=if_source,
             )
 
     def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:

@@ -56,8 +56,8 @@ class Bucket(Protocol):
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-    ) -> None:
-        """Write an object; with `if_absent` raise `PreconditionFailed` where there is one."""
+    ) -> str:
+        """Write an object and return its ETag; with `if_absent` raise `PreconditionFailed` where there is one."""
 
     def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
         """Write a file as an object, without holding it in memory."""
@@ -77,11 +77,13 @@ class Bucket(Protocol):
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str = "",
-    ) -> None:
-        """Copy an object within the bucket; with `metadata` the copy's metadata is replaced.
+        if_source: str = "",
+    ) -> str:
+        """Copy an object within the bucket and return the copy's ETag; with `metadata` its metadata is replaced.
 
         `PreconditionFailed` where something lies at the target with `if_absent`, or anything else than the object of
-        the ETag `if_match`. Not every store keeps these conditions, nor says so.
+        the ETag `if_match`, or anything else at the source than that of `if_source`. Not every store keeps these
+        conditions, nor says so.
         """
 
     def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:

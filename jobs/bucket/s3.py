@@ -214,14 +214,14 @@ class S3Bucket:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-    ) -> None:
-        """Write an object; with `if_absent` raise `PreconditionFailed` where there is one.
+    ) -> str:
+        """Write an object and return its ETag; with `if_absent` raise `PreconditionFailed` where there is one.
 
         A repeat after a lost answer can meet this very call's own object: compare before believing in somebody else.
         """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
         with _asking(_WRITE, _uri(self._name, key)):
-            self._client.put_object(
+            answer = self._client.put_object(
                 Bucket=self._name,
                 Key=key,
                 Body=data,
@@ -229,6 +229,7 @@ class S3Bucket:
                 Metadata=_encoded(metadata or {}),
                 **condition,
             )
+        return answer.get("ETag", "").strip('"')
 
     def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
         """Write a file as an object, without holding it in memory; `OSError` where the file cannot be read."""
@@ -260,7 +261,8 @@ class S3Bucket:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str = "",
-    ) -> None:
+        if_source: str = "",
+    ) -> str:
         """Copy an object within the bucket; what is not given is the source's. Both keys may be the same.
 
         A repeat after a lost answer can meet this very call's own copy, as with `put`.
@@ -282,10 +284,13 @@ class S3Bucket:
             changes["IfNoneMatch"] = "*"
         if if_match:
             changes["IfMatch"] = f'"{if_match}"'
+        if if_source:
+            changes["CopySourceIfMatch"] = f'"{if_source}"'
         with _asking(_COPY, _uri(self._name, target), absent=_uri(self._name, source)):
-            self._client.copy_object(
+            answer = self._client.copy_object(
                 Bucket=self._name, Key=target, CopySource={"Bucket": self._name, "Key": source}, **changes
             )
+        return answer.get("CopyObjectResult", {}).get("ETag", "").strip('"')
 
     def keys(self, prefix: str, *, limit: int | None = None, bucket: str = "") -> Iterator[Head]:
         """Yield what lies under a prefix, in the store's order of keys, without metadata; read page by page."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 import uuid
 from collections.abc import Iterator
+from hashlib import md5
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from jobs.bucket.port import Bucket, Head
 from jobs.bucket.s3 import S3Bucket, open_bucket
 from jobs.errors import NotFound, Refused, Unavailable
 from jobs.pictures import Picture, check_result
+from running.programs import eventually
 from tests.fakes import Conditional, FakeBucket
 from workers.results import Filed, OutputNotOurs, Results, Standing, output_key
 
@@ -132,7 +135,14 @@ def test_filing_the_same_bytes_again_changes_nothing(results: Results, bucket: B
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_a_second_result_is_kept_beside_the_first(results: Results, bucket: Bucket, layout: Layout, kind: str) -> None:
-    first, second = file(results, picture(1)), file(results, picture(2, kind), job="b2.0")
+    first = file(results, picture(1))
+    if isinstance(bucket, FakeBucket):
+        bucket.modified += 1
+    else:  # a store tells times in whole seconds
+        began = int(time.time())
+        eventually(lambda: int(time.time()) > began, 5, "the next second")
+
+    second = file(results, picture(2, kind), job="b2.0")
 
     assert results.find(FP) == first
     assert second.sha256 == sha(picture(2, kind))
@@ -201,10 +211,11 @@ def test_a_result_that_is_written_over_at_once_is_kept_all_the_same(
     layout: Layout, conditional: Conditional, fresh: bool
 ) -> None:
     class Raced(FakeBucket):
-        def put(self, key: str, data: bytes, **options: Any) -> None:
-            super().put(key, data, **options)
+        def put(self, key: str, data: bytes, **options: Any) -> str:
+            etag = super().put(key, data, **options)
             if key == layout.filed(FP, "png"):
                 self.lay(key, picture(3))
+            return etag
 
     bucket = Raced(conditional=conditional)
 
@@ -320,7 +331,50 @@ def test_a_store_that_keeps_conditions_gets_one_put_a_result(layout: Layout) -> 
 
     file(results, picture(2), fingerprint=OTHER_FP)
 
-    assert [method for method, _ in bucket.calls] == ["keys", "put"]
+    assert [method for method, _ in bucket.calls] == ["put"]
+
+
+def test_such_a_store_gets_one_copy_where_nothing_lies_at_the_output(layout: Layout) -> None:
+    bucket = FakeBucket()
+    results = Results(bucket, layout)
+    results.publish(file(results, picture(1)), "a.png", job="b1.0")
+    filed = file(results, picture(2), fingerprint=OTHER_FP)
+    bucket.calls.clear()
+
+    published = results.publish(filed, "b.png", job="b1.1")
+
+    assert bucket.calls == [("copy", "b.png")]
+    assert (published.how, published.etag, bucket.get("b.png")) == ("copied", filed.etag, picture(2))
+
+
+def test_a_copy_whose_mark_is_another_one_is_looked_at(layout: Layout) -> None:
+    class Sealed(FakeBucket):
+        """Encrypts each object with a key of its own, so that equal bytes have unequal marks."""
+
+        def copy(self, source: str, target: str, **changes: Any) -> str:
+            super().copy(source, target, **changes)
+            return f"of {target}"
+
+    bucket = Sealed()
+    results = Results(bucket, layout)
+    filed = file(results, picture(1))
+
+    published = results.publish(filed, "a.png", job="b1.0")
+
+    assert ("head", "a.png") in bucket.calls
+    assert (published.key, bucket.get("a.png")) == ("a.png", picture(1))
+
+
+def test_what_was_set_aside_since_it_was_found_is_published_from_there(layout: Layout) -> None:
+    bucket = FakeBucket()
+    results = Results(bucket, layout)
+    first = file(results, picture(1))
+    file(results, picture(2), fresh=True, job="b2.0")
+
+    published = results.publish(first, "a.png", job="b1.0")
+
+    assert bucket.get("a.png") == picture(1)
+    assert published.how == "copied"
 
 
 def test_whether_a_store_keeps_conditions_is_tried_once(layout: Layout) -> None:
@@ -485,11 +539,12 @@ def test_retouchs_own_files_are_no_output_even_with_overwrite(
 
 def test_somebody_who_writes_right_after_the_copy_is_not_overwritten(layout: Layout) -> None:
     class Raced(FakeBucket):
-        def copy(self, source: str, target: str, **changes: Any) -> None:
-            super().copy(source, target, **changes)
+        def copy(self, source: str, target: str, **changes: Any) -> str:
+            etag = super().copy(source, target, **changes)
             self.lay(target, b"theirs")
+            return etag
 
-    bucket = Raced()
+    bucket = Raced(conditional="ignored")
     results = Results(bucket, layout)
 
     with pytest.raises(OutputNotOurs):
@@ -503,11 +558,11 @@ class Beaten(FakeBucket):
 
     wrote = 0
 
-    def copy(self, source: str, target: str, **changes: Any) -> None:
+    def copy(self, source: str, target: str, **changes: Any) -> str:
         if target == "a.png" and self.wrote < 1:
             self.wrote += 1
             self.lay(target, b"theirs")
-        super().copy(source, target, **changes)
+        return super().copy(source, target, **changes)
 
 
 @pytest.mark.parametrize("there", ["nothing", "ours"])
@@ -536,10 +591,11 @@ def test_with_overwrite_somebody_who_writes_in_between_is_overwritten(layout: La
 
 def test_an_answer_to_a_copy_that_was_lost_is_no_somebody_else(layout: Layout) -> None:
     class Lost(FakeBucket):
-        def copy(self, source: str, target: str, **changes: Any) -> None:
-            super().copy(source, target, **changes)
+        def copy(self, source: str, target: str, **changes: Any) -> str:
+            etag = super().copy(source, target, **changes)
             if target == "a.png":
-                super().copy(source, target, **changes)  # as the client does by itself
+                etag = super().copy(source, target, **changes)  # as the client does by itself
+            return etag
 
     bucket = Lost()
     results = Results(bucket, layout)
@@ -552,9 +608,10 @@ def test_an_answer_to_a_copy_that_was_lost_is_no_somebody_else(layout: Layout) -
 
 def test_a_copy_that_comes_out_short_is_made_again_and_at_last_not_believed(layout: Layout) -> None:
     class Short(FakeBucket):
-        def copy(self, source: str, target: str, **changes: Any) -> None:
+        def copy(self, source: str, target: str, **changes: Any) -> str:
             self.calls.append(("copy", target))
             self.lay(target, b"half", metadata=changes["metadata"])
+            return md5(b"half", usedforsecurity=False).hexdigest()
 
     bucket = Short()
     results = Results(bucket, layout)

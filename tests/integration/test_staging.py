@@ -258,9 +258,10 @@ class Telling:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket, name)
 
-    def put(self, key: str, data: bytes, **more: Any) -> None:
-        self._bucket.put(key, data, **more)
+    def put(self, key: str, data: bytes, **more: Any) -> str:
+        etag: str = self._bucket.put(key, data, **more)
         self._tell()
+        return etag
 
 
 def test_an_error_pauses_the_batch_and_is_told(house: House, tmp_path: Path) -> None:

@@ -107,12 +107,12 @@ def test_two_batches_that_end_at_once_are_both_remembered(tmp_path: Path) -> Non
     class Overtaken(FakeBucket):
         """Another batch writes its state right before our index is."""
 
-        def put(self, key: str, data: bytes, **said: object) -> None:
+        def put(self, key: str, data: bytes, **said: object) -> str:
             if "index-" in key and not self.done:
                 self.done = True
                 (tmp_path / "other").mkdir()
                 write(self, [known(2)], tmp_path / "other")
-            super().put(key, data, **said)  # type: ignore[arg-type]
+            return super().put(key, data, **said)  # type: ignore[arg-type]
 
         done = False
 
@@ -141,11 +141,11 @@ def test_a_crash_at_any_write_leaves_the_old_state_or_the_new_one(
     class Crashing(FakeBucket):
         left = 1_000
 
-        def put(self, key: str, data: bytes, **said: object) -> None:
+        def put(self, key: str, data: bytes, **said: object) -> str:
             self.left -= 1
             if self.left < 0:
                 raise Unavailable("the power is gone")
-            super().put(key, data, **said)  # type: ignore[arg-type]
+            return super().put(key, data, **said)  # type: ignore[arg-type]
 
     bucket = Crashing()
     old = [known(n) for n in range(12)]

@@ -458,8 +458,9 @@ class Files(FakeBucket):
         self._folder = folder
         self._rows = rows
 
-    def put(self, key: str, data: bytes, **_: Any) -> None:
+    def put(self, key: str, data: bytes, **_: Any) -> str:
         (self._folder / key.replace("/", "__")).write_bytes(data)
+        return ""
 
     def get(self, key: str, **_: Any) -> bytes:
         return (self._folder / key.replace("/", "__")).read_bytes()
