@@ -7,7 +7,7 @@ micro-dollars, time in seconds since the epoch by Redis's clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -45,6 +45,12 @@ NO_SUM = -1
 
 DOUBT = "doubt"
 """The source of a charge that nobody knows: the submission was in doubt, and was asked again or given up."""
+
+
+def flat(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass with slots by their names. Unlike `asdict`, which takes ten times as long, it
+    leaves what they hold as it is."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,10 +242,10 @@ class Job:
     def live_json(self) -> dict[str, Any]:
         """Return all that changes, as JSON; `from_json` reads it back together with the order."""
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _KEPT_APART}
-        data["receipt"] = asdict(self.receipt) if self.receipt else None
-        data["result"] = asdict(self.result) if self.result else None
-        data["failures"] = [asdict(f) for f in self.failures]
-        data["charges"] = [asdict(c) for c in self.charges]
+        data["receipt"] = flat(self.receipt) if self.receipt else None
+        data["result"] = flat(self.result) if self.result else None
+        data["failures"] = [flat(failure) for failure in self.failures]
+        data["charges"] = [flat(charge) for charge in self.charges]
         return data
 
     @classmethod

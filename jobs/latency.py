@@ -11,6 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 FIRST_EDGE_S, RATIO = 0.05, 2 ** (1 / 16)
 LAST_BIN = 256
@@ -57,7 +58,8 @@ def edge(number: int) -> float:
     return FIRST_EDGE_S * RATIO**number
 
 
-def seeded(median_s: float, p999_s: float) -> dict[int, int]:
+@cache
+def seeded(median_s: float, p999_s: float) -> Histogram:
     """Return the histogram of a lognormal with this median and 99.9th percentile: what the catalogue knows."""
     spread = max(math.log(p999_s / median_s) / 3.09, 0.02)
 

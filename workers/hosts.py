@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 import httpx
@@ -144,6 +145,7 @@ def key_allowed(url: str, *, base_url: str, trusted_hosts: Sequence[str]) -> boo
     return (target.scheme, target.port) == ("https", 443) and _KEYED.fullmatch(target.host) is not None
 
 
+@lru_cache(maxsize=256)
 def _parsed_or_none(url: str) -> Target | None:
     try:
         return _parsed(url)

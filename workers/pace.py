@@ -92,5 +92,7 @@ class Pace:
 
     def _know(self, model: Model, seen: Histogram) -> None:
         self._seen[model.name] = seen
-        seed = seeded(model.latency.median_s, model.latency.p999_s)
-        self._looks[model.name] = Looks.of(added(seen, seed) if sum(seen.values()) < NEW * WEIGHT else seen)
+        known = seen
+        if sum(seen.values()) < NEW * WEIGHT:
+            known = added(seen, seeded(model.latency.median_s, model.latency.p999_s))
+        self._looks[model.name] = Looks.of(known)

@@ -121,6 +121,7 @@ def open_bucket(
         s3={"addressing_style": "path" if endpoint_url else "auto"},
         request_checksum_calculation=check,
         response_checksum_validation=check,
+        user_agent="retouch",  # else it is put together anew for every request, at a twentieth of its cost
     )
     try:
         client = _session(own_credentials=access_key_id is not None).client(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 from jobs.bounds import End
-from jobs.job import DOUBT, FINAL, MADE_IT, PROVED_UNCHARGED, Job, State
+from jobs.job import DOUBT, FINAL, MADE_IT, PROVED_UNCHARGED, Job, State, flat
 from jobs.outcome import outcome_line
 
 LEASE_S = 25.0
@@ -257,7 +257,7 @@ class Change:
 
     def as_json(self) -> str:
         """Return the change as the script reads it."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(flat(self), separators=(",", ":"))
 
 
 class Closed(StrEnum):
