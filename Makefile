@@ -70,8 +70,10 @@ bench-plan: setup ## how fast a million rows are planned and submitted, and in h
 	$(BIN)/python -m bench.plan --rows $(BENCH_ROWS)
 
 SCALE_IMAGES ?= 100000
+SCALE_ROWS ?= 1000000
 
-scale: setup ## stage 100,000 local pictures of 200 KB (20 GB of disk, an hour); SCALE_IMAGES=N for fewer
+scale: setup ## report and retry a million rows, stage 100,000 local pictures (20 GB, an hour); SCALE_ROWS=N SCALE_IMAGES=N for fewer
+	SCALE_ROWS=$(SCALE_ROWS) $(BIN)/pytest -q tests/long/test_a_million_rows.py
 	SCALE_IMAGES=$(SCALE_IMAGES) $(BIN)/pytest -q tests/long/test_staging_at_scale.py
 
 long: setup ## 200 uploads before two watchers of which one is killed, nights of 1,000 products, 40 failed of 500 (ten minutes)

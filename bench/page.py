@@ -29,7 +29,8 @@ plain prefork with a process for each slot; *celery-countdown* polls by retries.
 - **CPU** is that of all processes of the entrant, the command included, as the kernel counted it; Redis and SeaweedFS
   stand apart.
 - **Redis commands** are those that Redis counted itself, inside scripts too (`INFO commandstats`), of Celery's as of
-  ours, from the command to its end.
+  ours, from the command to its end. **Sent** are those that come from clients (`MONITOR`, scripts apart): what a
+  network and an event loop see.
 - **Seen** is how long after a task's end its poll said so; **stored** how long after it the result was in the bucket.
 - **Others** is how many cores were busy meanwhile with nothing of this run: where it is not near 0, the machine was
   shared, and CPU and times say little by themselves.
@@ -45,7 +46,7 @@ FIGURES: tuple[tuple[str, str, bool, Callable[[float], str]], ...] = (
     ("of it the workers (ms)", "cpu_lasting_s", True, millis),
     ("Redis CPU an edit (ms)", "redis_cpu_s", True, millis),
     ("Redis commands an edit", "redis_commands", True, plain),
-    ("of it sent by clients", "sent_commands", True, plain),
+    ("of them sent by clients", "sent_commands", True, plain),
     ("seen, p50 (s)", "seen_p50_s", False, plain),
     ("seen, p99 (s)", "seen_p99_s", False, plain),
     ("stored, p50 (s)", "stored_p50_s", False, plain),

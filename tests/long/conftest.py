@@ -1,6 +1,7 @@
 """Long forms of what the other tests hold: at the size that a promise names, behind a make target of their own.
 
-`pytest` alone does not come here. `SCALE_IMAGES` in the environment says how large (100,000).
+`pytest` alone does not come here. `SCALE_IMAGES` (100,000) and `SCALE_ROWS` (1,000,000) in the
+environment say how large.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 
 from tests.acceptance.conftest import house, servers
 
-__all__ = ["Tell", "house", "scale_images", "servers", "spacious", "tell"]
+__all__ = ["Tell", "house", "scale_images", "scale_rows", "servers", "spacious", "tell"]
 
 
 class Tell(Protocol):
@@ -29,6 +30,12 @@ class Tell(Protocol):
 def scale_images() -> int:
     """How many pictures the large batch has."""
     return int(os.environ.get("SCALE_IMAGES", "100000"))
+
+
+@pytest.fixture(scope="session")
+def scale_rows() -> int:
+    """How many rows the largest batch has."""
+    return int(os.environ.get("SCALE_ROWS", "1000000"))
 
 
 @pytest.fixture
