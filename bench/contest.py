@@ -24,6 +24,8 @@ from running.servers import Servers
 LOOK_S = 0.2
 POINTS = 120
 LONGEST_S = 3600.0
+OWN = "info"
+"""The command with which a run itself looks at Redis: it is nobody's."""
 
 Record = dict[str, Any]
 
@@ -80,6 +82,7 @@ class Meter:
         self._api = api
         self._lasting = [program.pid for program in lasting]
         self._peak: dict[int, float] = {}
+        self._redis_mb = 0.0
         self._seconds = 0.0
         servers.redis.config_resetstat()
         self._before = self._clocks()
@@ -93,6 +96,7 @@ class Meter:
                 raise RunFailed(f"{work.name} takes longer than {LONGEST_S:g} s: {work.said[-2000:]}")
             for pid in tree([*self._lasting, work.pid]):
                 self._peak[pid] = max(self._peak.get(pid, 0.0), peak_mb(pid))
+            self._redis_mb = max(self._redis_mb, self._servers.redis.info("memory")["used_memory"] / 1e6)
             time.sleep(LOOK_S)
         self._seconds = time.time() - self._began
         code = work.ended(1.0)
@@ -115,7 +119,8 @@ class Meter:
             "storage_cpu_s": used["storage"],
             "api_cpu_s": used["api"],
             "others_cores": max(used["machine"] - ours, 0.0) / self._seconds,
-            "redis_commands": sum(commands.values()),
+            "redis_commands": sum(calls for name, calls in commands.items() if name != OWN),
+            "redis_most_mb": self._redis_mb,
             "commands": dict(sorted(commands.items(), key=lambda item: -item[1])[:25]),
             "rss_mb": max(self._peak.values(), default=0.0),
             "rss_sum_mb": sum(self._peak.values()),
@@ -168,8 +173,9 @@ def listened(servers: Servers) -> Iterator[Callable[[], Record]]:
             for told in monitor.listen():
                 if over.is_set():
                     return
-                if told["client_type"] != "lua":
-                    sent[told["command"].partition(" ")[0].lower()] += 1
+                command = told["command"].partition(" ")[0].lower()
+                if told["client_type"] != "lua" and command != OWN:
+                    sent[command] += 1
 
     thread = threading.Thread(target=listen, name="monitor", daemon=True)
     thread.start()

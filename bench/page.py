@@ -56,7 +56,7 @@ FIGURES: tuple[tuple[str, str, bool, Callable[[float], str]], ...] = (
     ("submit, to the open batch (s)", "planned_s", False, plain),
     ("Redis memory, the most (MB)", "redis_most_mb", False, plain),
     ("its growth an edit (KB)", "redis_slope_kb", False, plain),
-    ("first slot after (s)", "first_slot_s", False, plain),
+    ("from `submit` to the first slot (s)", "first_slot_s", False, plain),
     ("others (cores)", "others_cores", False, plain),
 )
 
@@ -88,8 +88,7 @@ def _scenario(measured: Measured) -> str:
         cells = [said(measured.spread(name, figure, an_edit=an_edit), form) for name in names]
         if set(cells) != {NEVER}:
             rows.append(f"| {label} | " + " | ".join(cells) + " |")
-    asked = {f"\n\nThe ten rows asked for: {run['asked']}." for run in measured.runs if "asked" in run}
-    return f"{_about(measured)}{''.join(sorted(asked))}\n\n{head}" + "\n".join(rows)
+    return f"{_about(measured)}\n\n{head}" + "\n".join(rows)
 
 
 def _about(measured: Measured) -> str:

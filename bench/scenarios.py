@@ -30,6 +30,8 @@ class Scenario:
     slots: int = 24
     latency_s: float = 7.0
     spread: float = 0.15
+    even: bool = True
+    """Whether that is the share by which tasks are shorter or longer at most, else the sigma of a lognormal."""
     picture_kb: int = 200
     pictures: int = 480
     """How many different ones there are; the rows take them in turn."""
@@ -59,6 +61,8 @@ class Scenario:
         """Return the options of the API for it."""
         options = ["--seed", str(seed), "--latency", f"{self.latency_s:g}", "--spread", f"{self.spread:g}"]
         options += ["--credits", "100000000", *self.result]
+        if self.even:
+            options.append("--even")
         if self.slots != 24:
             options += ["--active-limit", str(self.slots)]
         if self.upload_mbit is not None:
@@ -89,14 +93,22 @@ _FAST = Scenario(
 SCENARIOS = (
     Scenario(
         name="slots",
-        title="24 slots, 7 s an edit, 200 KB in and out",
+        title="24 slots, 7 s ± 15 % an edit, 200 KB in and out",
         entrants=(RETOUCH, SCRIPT, BLOCKING, COUNTDOWN),
         edits=480,
         quick_edits=72,
     ),
     Scenario(
+        name="tail",
+        title="The same with a long tail: lognormal, sigma 15 %",
+        entrants=(RETOUCH, SCRIPT),
+        edits=480,
+        quick_edits=72,
+        even=False,
+    ),
+    Scenario(
         name="upload",
-        title="The same with bodies of 400 KB at 8 Mbit/s up",
+        title="24 slots, 7 s ± 15 % an edit, bodies of 400 KB at 8 Mbit/s up",
         entrants=(RETOUCH, SCRIPT),
         edits=480,
         quick_edits=72,
@@ -152,6 +164,17 @@ SCENARIOS = (
         picture_kb=20,
         pictures=50,
         result=SMALL,
+    ),
+    Scenario(
+        name="thousand",
+        title="1,000 slots, 40 s an edit, 200 KB in and out",
+        entrants=(RETOUCH, retouch(2), SCRIPT),
+        edits=4000,
+        quick_edits=2000,
+        slots=1000,
+        latency_s=40.0,
+        pictures=200,
+        settings={"RETOUCH_WORKER__SPOOL_BYTES": "32GiB"},
     ),
     _FAST,
     *(

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--speed", type=float, help="how many times faster than the real models (1)")
     add("--latency", type=float, metavar="S", help="median seconds of every model (the catalogue's)")
     add("--spread", type=float, help="sigma of the lognormal latency (the catalogue's; 0 with --latency)")
+    add("--even", action="store_true", help="latencies lie evenly within that share of the median instead")
     add("--credits", type=float, help="what every key starts with (100000)")
     add("--price-factor", type=float, help="times the catalogue's price (1)")
     add("--key", dest="keys", action="append", help="a key to know, may be repeated (any key)")

@@ -33,6 +33,8 @@ class Options:
     """Median latency of every model, instead of the catalogue's."""
     spread: float | None = None
     """Sigma of the lognormal. None: the catalogue's tail, or 0 where `latency` is fixed."""
+    even: bool = False
+    """Whether tasks take anything within `spread` (a share) of the median alike, and nothing else."""
     credits: float = 100_000.0
     """What every key starts with."""
     price_factor: float = 1.0

@@ -79,13 +79,16 @@ def ending(prompt: str, faults: Faults, seed: int, number: int) -> Ending:
 
 
 def latency(model: Model, options: Options, number: int) -> float:
-    """Return how many seconds the `number`-th POST takes: lognormal around the median, made faster by `speed`."""
+    """Return how many seconds the `number`-th POST takes: around the median as the options say, over `speed`."""
     median = model.latency.median_s if options.latency is None else options.latency
     spread = options.spread
     if spread is None:
         tail = math.log(model.latency.p999_s / model.latency.median_s) / P999
         spread = tail if options.latency is None else 0.0
-    drawn = math.exp(spread * normal(options.seed, "latency", number)) if spread else 1.0
+    if options.even:
+        drawn = 1 + spread * (2 * draw(options.seed, "latency", number) - 1)
+    else:
+        drawn = math.exp(spread * normal(options.seed, "latency", number)) if spread else 1.0
     return median * drawn / options.speed
 
 

@@ -1,14 +1,16 @@
 """The contact sheet: chooses which rows are shown with their pictures, and makes a card of each.
 
 Failures come first, then flagged results, then the rest, so the choice can only be made when the last row is known;
-a heap keeps the best so far and nothing else. Pictures are asked for at the very end, one card at a time.
+a heap keeps the best so far and nothing else. Pictures are asked for at the very end, those of a few cards at a time.
 """
 
 from __future__ import annotations
 
 import base64
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -22,8 +24,14 @@ from jobs.row import Row
 
 CARDS = 500
 
-Pictures = Callable[[Row, dict[str, Any]], tuple[bytes | None, bytes | None]]
-"""Returns thumbnails (JPEG, PNG or WebP bytes) of a row's picture before and after, None where there is none."""
+THREADS = 4
+"""So many cards' pictures are asked for at once: the store has to be waited for, and Pillow decodes without the GIL."""
+
+BeforeAfter = tuple[bytes | None, bytes | None]
+"""Thumbnails (JPEG, PNG or WebP bytes) of a row's picture before and after, None where there is none."""
+
+Pictures = Callable[[Row, dict[str, Any]], BeforeAfter]
+"""Returns the thumbnails of a row. Several threads call it at once."""
 
 TIERS = ("Did not make it", "Stored, and flagged", "Stored", "Unchanged", "Cancelled")
 _TIER_OF = {
@@ -85,18 +93,33 @@ class ContactSheet:
         return [candidate.joined for candidate in sorted(self._kept, reverse=True)]
 
     def sections(self, pictures: Pictures) -> Iterator[tuple[str, Iterable[Card]]]:
-        """Yield a title and its cards, one card at a time; `pictures` is called for these rows only."""
-        for tier, group in groupby(self.chosen, key=lambda joined: _tier(joined.outcome)):
-            yield TIERS[tier], (card(joined, pictures) for joined in group)
+        """Yield a title and its cards, one card at a time; `pictures` is called for these rows only, a little ahead."""
+        for tier, group in groupby(_ahead(self.chosen, pictures), key=lambda found: _tier(found[0].outcome)):
+            yield TIERS[tier], (card(joined, *found.result()) for joined, found in group)
 
 
-def card(joined: Joined, pictures: Pictures) -> Card:
-    """Return the card of a row. A picture that cannot be fetched is left out: it may not cost the report."""
-    row, outcome = joined.row, joined.outcome
+def _ahead(rows: Iterable[Joined], pictures: Pictures) -> Iterator[tuple[Joined, Future[BeforeAfter]]]:
+    """Yield each row with its pictures to come. Few are on their way at a time, however many rows there are."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="sheet") as threads:
+        coming: deque[tuple[Joined, Future[BeforeAfter]]] = deque()
+        for joined in rows:
+            coming.append((joined, threads.submit(_found, joined, pictures)))
+            if len(coming) > 2 * THREADS:
+                yield coming.popleft()
+        yield from coming
+
+
+def _found(joined: Joined, pictures: Pictures) -> BeforeAfter:
+    """Return a row's pictures. One that cannot be fetched is left out: it may not cost the report."""
     try:
-        before, after = pictures(row, outcome)
+        return pictures(joined.row, joined.outcome)
     except (RetouchError, OSError, ValueError):
-        before, after = None, None
+        return None, None
+
+
+def card(joined: Joined, before: bytes | None, after: bytes | None) -> Card:
+    """Return the card of a row."""
+    row, outcome = joined.row, joined.outcome
     code = outcome["reason"]
     width, height = outcome["width"], outcome["height"]
     return Card(

@@ -296,6 +296,18 @@ def test_the_key_is_sent_to_the_api_and_never_with_a_download() -> None:
         assert [b"CANARYKEY" in head for head in server.heads] == [True, False]
 
 
+def test_a_cookie_that_a_host_sets_is_never_sent_back() -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        server.whole(conn, 0)
+        answer(conn, "200 OK", b"{}", "Set-Cookie: known=you; Path=/")
+
+    with serving(handle) as server, api(server.base_url) as found:
+        for _ in range(2):
+            found.poll(f"{server.base_url}/v1/get_result?id=1", KEY)
+
+        assert [b"known=you" in head for head in server.heads] == [False, False]
+
+
 def test_a_foreign_host_is_neither_polled_nor_downloaded_from() -> None:
     def handle(server: Server, conn: Conn) -> None:
         server.whole(conn, 0)

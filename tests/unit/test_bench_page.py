@@ -29,7 +29,7 @@ def verdicts(*runs: dict[str, Any]) -> dict[str, bool | None]:
 
 
 def test_a_goal_is_judged_by_the_median() -> None:
-    use = "slot use, 24 slots, 7 s an edit"
+    use = "slot use, 24 slots, 7 s ± 15 % an edit"
 
     good, bad = (verdicts(*(run("retouch", slot_use=u) for u in uses)) for uses in ((0.5, 0.98, 1), (1, 0.97, 0.5)))
 

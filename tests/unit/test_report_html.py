@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jobs.job import Job, Result, State
 from jobs.outcome import outcome
 from jobs.report.html import write_page
 from jobs.report.joining import Joined
-from jobs.report.sheet import ContactSheet, data_uri
+from jobs.report.sheet import THREADS, ContactSheet, data_uri
 from jobs.report.summary import Summary, summary
 from jobs.request import Request
 from jobs.row import Row
@@ -232,8 +233,25 @@ def test_pictures_are_asked_for_the_chosen_rows_only_and_failures_are_never_crow
     ends = [ended(number) for number in range(1, 40)] + [ended(40, State.FAILED), ended(41, State.FAILED)]
     html = page(tmp_path, *ends, pictures=pictures, limit=5)
 
-    assert asked == [40, 41, 1, 2, 3]
+    assert sorted(asked) == [1, 2, 3, 40, 41]
     assert "5 of 41 rows" in html
+
+
+def test_pictures_are_asked_for_a_little_ahead_and_stand_beside_their_own_rows() -> None:
+    asked: list[int] = []
+
+    def pictures(row: Row, told: dict[str, Any]) -> tuple[bytes | None, bytes | None]:
+        asked.append(row.number)
+        return JPEG + bytes([row.number]), None
+
+    sheet = ContactSheet()
+    for number in range(1, 101):
+        sheet.offer(ended(number))
+    _, cards = next(sheet.sections(pictures))
+    first = [*islice(cards, 10)]
+
+    assert [(one.number, one.before) for one in first] == [(n, data_uri(JPEG + bytes([n]))) for n in range(1, 11)]
+    assert len(asked) <= 10 + 3 * THREADS
 
 
 def test_a_picture_that_cannot_be_fetched_does_not_cost_the_report(tmp_path: Path) -> None:

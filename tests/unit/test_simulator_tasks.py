@@ -107,6 +107,14 @@ def test_speed_divides_the_latency_and_a_fixed_one_does_not_spread() -> None:
     assert {latency(MODEL, fast, n) for n in range(20)} == {2.0}
 
 
+def test_an_even_spread_is_the_share_by_which_a_task_is_shorter_or_longer_at_most() -> None:
+    seconds = [latency(MODEL, Options(latency=7.0, spread=0.15, even=True), n) for n in range(2000)]
+
+    assert 5.95 <= min(seconds) < 6.0
+    assert 8.0 < max(seconds) <= 8.05
+    assert sum(seconds) / 2000 == pytest.approx(7.0, rel=0.01)
+
+
 def test_a_ready_body_carries_the_result_and_its_cost() -> None:
     body = task().body(111.0, "http://h/x")
 
