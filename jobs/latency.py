@@ -26,7 +26,7 @@ MOST = 512 * WEIGHT
 SEED = 5 * WEIGHT
 """What the catalogue's word counts, beside what was seen."""
 
-LOOK_COST = 1 / 600
+LOOK_COST = 1 / 500
 """A look is worth so much of a model's typical time in which its slot stands idle."""
 
 TAIL = 0.001
