@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
+
+_ARENA_MAX = -8
+"""A parameter of glibc's `mallopt` (malloc.h)."""
+
+
+def share_arenas() -> None:
+    """Let threads share two arenas of the C library: with one for each of them, pictures that were freed lie in all.
+
+    That is a fifth of a worker's memory. Where there is another C library, nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_ARENA_MAX, 2)
 
 
 def main(arguments: list[str]) -> None:
     """Become a Celery worker with our application; other arguments go to Celery."""
+    share_arenas()
     from workers.app import app, process  # reads the settings, and exits with a sentence if they are wrong
 
     name = f"retouch-{os.getpid()}@%h"
