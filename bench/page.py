@@ -93,7 +93,8 @@ def _scenario(measured: Measured) -> str:
 
 def _about(measured: Measured) -> str:
     machine, runs = measured.machine, len(measured.of(measured.runs[0]["entrant"]))
-    form = "the quick form, which proves nothing" if measured.quick else "medians (least to most)"
+    form = "medians (least to most)" if runs > 1 else "no medians"
+    form = "the quick form, which proves nothing" if measured.quick else form
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "celery", "redis_server", "httpx", "aiohttp"))
     return (
         f"{measured.scenario.edits} edits, n = {runs} each, {form}; {measured.day}, {machine['cores']} cores "
