@@ -11,16 +11,19 @@ from tests.acceptance.test_main_job import ids_of
 ONE, TWO, THREE = (f"acceptance-key-number-{n}" for n in ("one", "two", "three"))
 PLACES = 6
 
+# Edits of two seconds keep 12 places full at 6 submissions a second, which a loaded machine manages too.
+TASK_S = "2"
+
 
 def test_places_of_every_account_are_used_and_keys_of_one_account_share_them(house: House) -> None:
-    api = house.simulate("--latency", "0.5", "--active-limit", str(PLACES), "--share", f"{ONE},{TWO}")
+    api = house.simulate("--latency", TASK_S, "--active-limit", str(PLACES), "--share", f"{ONE},{TWO}")
     settings = {
         "RETOUCH_API__KEYS": f"{ONE},{TWO},{THREE}",
         "RETOUCH_API__ACCOUNTS": f"{key_name(THREE)}=studio",
         "RETOUCH_API__ACTIVE_LIMIT": str(PLACES),
     }
     house.workers(2, **settings)
-    rows = house.rows(120)
+    rows = house.rows(72)
     batch = house.submit(house.manifest(rows))
     house.stored_at_least(batch, 4 * PLACES)
     shown = house.retouch("keys", "--json", **settings).document
@@ -28,10 +31,10 @@ def test_places_of_every_account_are_used_and_keys_of_one_account_share_them(hou
     books = house.ended(batch, 120)
 
     books.check(ids_of(rows), limit=PLACES)
-    assert books.states == {"stored": 120}
-    assert (books.api["over_limit"], books.api["posts"]) == (0, 120)
+    assert books.states == {"stored": 72}
+    assert (books.api["over_limit"], books.api["posts"]) == (0, 72)
     assert {key["peaks"]["flux"] for key in api.ledger()["keys"].values()} == {PLACES}, "both were full"
-    assert min(Counter(task["key"] for task in books.tasks).values()) > 40, "and both worked"
+    assert min(Counter(task["key"] for task in books.tasks).values()) > 24, "and both worked"
     assert {(key["key"], key["account"]) for key in shown["keys"]} == {
         (key_name(ONE), "main"),
         (key_name(TWO), "main"),
@@ -42,7 +45,7 @@ def test_places_of_every_account_are_used_and_keys_of_one_account_share_them(hou
 
 
 def test_a_key_that_is_parked_leaves_its_accounts_places_to_another_key_of_it(house: House) -> None:
-    api = house.simulate("--latency", "0.5", "--active-limit", str(PLACES), "--share", f"{ONE},{TWO}")
+    api = house.simulate("--latency", TASK_S, "--active-limit", str(PLACES), "--share", f"{ONE},{TWO}")
     api.know_keys(TWO, THREE)
     settings = {
         "RETOUCH_API__KEYS": f"{ONE},{TWO},{THREE}",
@@ -50,11 +53,11 @@ def test_a_key_that_is_parked_leaves_its_accounts_places_to_another_key_of_it(ho
         "RETOUCH_API__ACTIVE_LIMIT": str(PLACES),
     }
     house.workers(1, **settings)
-    rows = house.rows(60)
+    rows = house.rows(48)
     batch = house.submit(house.manifest(rows))
     books = house.ended(batch, 120)
 
     books.check(ids_of(rows), limit=PLACES)
-    assert books.states == {"stored": 60}
+    assert books.states == {"stored": 48}
     assert {outcome["attempts"] for outcome in books.outcomes} == {1}
     assert {key["peaks"]["flux"] for key in api.ledger()["keys"].values()} == {PLACES}

@@ -39,7 +39,7 @@ def keys_left(house: House) -> list[str]:
 
 
 def test_300_rows_over_24_slots_are_stored_as_delivered_and_nothing_hot_is_left_in_redis(house: House) -> None:
-    house.simulate("--latency", "1")
+    house.simulate("--latency", "2")
     house.workers(2)
     for shade in range(10):
         (house.folder / f"chair-{shade}.png").write_bytes(picture(shade))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from running.programs import Command, Said
+from running.programs import Command, Said, eventually
 from tests.acceptance.harness import MODEL, House
 from tests.long.conftest import Tell
 
@@ -49,6 +49,7 @@ def test_report_status_and_retry_of_a_million_rows_stay_small(house: House, scal
     began = time.monotonic()
     house.finished(batch, LONGEST_S)
     reported_s, worker_mb = round(time.monotonic() - began, 1), worker.memory // 1_000_000
+    eventually(lambda: not house.redis.exists(f"retouch:batch:{batch}"), 60, "Redis has let go of the batch")
     worker.kill()
     report = house.servers.bucket.get(f"{house.prefix}batches/{batch}/summary.json")
     again = given("retry", batch, "--yes", "--json")
