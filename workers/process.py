@@ -210,7 +210,6 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             base_url=settings.api.base_url,
             trusted_hosts=trusted,
             timeout_s=settings.api.timeout_s,
-            connections=threads,
             now=ledger.now,
             refused=settings.submit.refused_statuses,
         ),

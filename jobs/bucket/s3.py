@@ -1,4 +1,4 @@
-"""The bucket over S3: one boto3 client a process, and S3's many errors as the four that callers tell apart.
+"""The bucket over S3: one boto3 client a process, and a straight way for what is asked with every edit.
 
 A HEAD has no body, so a bucket that does not exist looks like an object that does not: ask `keys` to be sure of
 the bucket. (A store may even make a missing bucket at the first PUT: SeaweedFS does so for an administrator.)
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
@@ -19,9 +18,14 @@ from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.utils import get_environ_proxies
 
+from jobs.bucket.direct import AGENT, CONNECT_S, Answer, Direct
+from jobs.bucket.listing import document, page_of
 from jobs.bucket.port import Head, Read
-from jobs.errors import BadCredentials, NotFound, PreconditionFailed, Refused, StorageError, TooLarge, Unavailable
+from jobs.bucket.troubles import COPY, DELETE, LIST, LOOK, READ, WRITE, asking
+from jobs.errors import NotFound, Refused, TooLarge
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,57 +33,10 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 _CHUNK = 1 * _MIB
 _TRANSFER = TransferConfig(multipart_threshold=64 * _MIB, multipart_chunksize=16 * _MIB, use_threads=False)
+_AWS = "https://s3.amazonaws.com"
+_META = "x-amz-meta-"
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 """What stays as it is in metadata; a space does not, because signing folds two of them into one."""
-
-_TROUBLE = (
-    boto.ConnectionError,
-    boto.HTTPClientError,
-    boto.IncompleteReadError,
-    boto.ChecksumError,
-    boto.FlexibleChecksumError,
-    boto.CredentialRetrievalError,
-    boto.TokenRetrievalError,
-)
-"""No answer, half an answer, or no credentials from a service that may have them in a minute."""
-
-_BUSY = frozenset({"RequestTimeout", "OperationAborted", "SlowDown", "TooManyRequests", "ThrottlingException"})
-"""Codes that mean `later`, although some of them come with a 4xx."""
-
-_NOBODY = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"}
-)
-"""Codes that would be the answer whatever was asked for."""
-
-_REMEDIES: Mapping[str, str] = {
-    "NoSuchBucket": "there is no such bucket; create it or correct RETOUCH_S3__BUCKET",
-    "InvalidAccessKeyId": "it does not know the access key; check RETOUCH_S3__ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret is not the access key's; check RETOUCH_S3__SECRET_ACCESS_KEY",
-    "ExpiredToken": "the credentials have expired; renew them",
-    "InvalidToken": "the session token is not valid; renew the credentials",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "PermanentRedirect": "the bucket lies in another region; set RETOUCH_S3__REGION",
-    "AuthorizationHeaderMalformed": "the bucket lies in another region; set RETOUCH_S3__REGION",
-    "InvalidObjectState": "the object lies in an archive; restore it first",
-    "KeyTooLongError": "S3 takes 1,024 bytes at most; shorten the key",
-    "NotImplemented": "the store does not know this request; choose a store that does",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Deed:
-    """Something that is asked of the store: its verb, and the rights that it takes."""
-
-    verb: str
-    rights: str
-
-
-_READ = _Deed("be read", "s3:GetObject")
-_LOOK = _Deed("be looked up", "s3:GetObject and, to tell absent from forbidden, s3:ListBucket")
-_WRITE = _Deed("be written", "s3:PutObject")
-_COPY = _Deed("be copied to", "s3:GetObject and s3:PutObject")
-_LIST = _Deed("be listed", "s3:ListBucket")
-_DELETE = _Deed("be deleted", "s3:DeleteObject")
 
 
 def open_bucket(
@@ -113,18 +70,22 @@ def open_bucket(
     check: Literal["when_required", "when_supported"] = (
         "when_required" if checksums == "when_required" else "when_supported"
     )
-    config = Config(
-        connect_timeout=5,
-        read_timeout=silence_s,
-        retries={"mode": "standard", "total_max_attempts": tries},
-        max_pool_connections=connections,
-        s3={"addressing_style": "path" if endpoint_url else "auto"},
-        request_checksum_calculation=check,
-        response_checksum_validation=check,
-        user_agent="retouch",  # else it is put together anew for every request, at a twentieth of its cost
-    )
     try:
-        client = _session(own_credentials=access_key_id is not None).client(
+        session = _session(own_credentials=access_key_id is not None)
+        known = Credentials(access_key_id, secret_access_key) if access_key_id and secret_access_key else None
+        credentials = known or session.get_credentials()
+        straight = credentials is not None and tries > 1 and not get_environ_proxies(endpoint_url or _AWS)
+        config = Config(
+            connect_timeout=CONNECT_S,
+            read_timeout=silence_s,
+            retries={"mode": "standard", "total_max_attempts": tries - straight},  # the straight way is the first try
+            max_pool_connections=connections,
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+            request_checksum_calculation=check,
+            response_checksum_validation=check,
+            user_agent=AGENT,  # else it is put together anew for every request, at a twentieth of its cost
+        )
+        client = Session(botocore_session=session).client(
             "s3",
             endpoint_url=endpoint_url,
             aws_access_key_id=access_key_id,
@@ -137,28 +98,41 @@ def open_bucket(
             "The store's address or region cannot be used: RETOUCH_S3__ENDPOINT_URL must be like"
             " https://s3.example.com and RETOUCH_S3__REGION like eu-central-1"
         ) from None
-    return S3Bucket(client, bucket)
+    if not straight or credentials is None:
+        return S3Bucket(client, bucket)
+    direct = Direct.beside(
+        client,
+        credentials.get_frozen_credentials,
+        checksums=check == "when_supported",
+        connections=connections,
+        silence_s=silence_s,
+        certificates=session.get_config_variable("ca_bundle"),
+    )
+    return S3Bucket(client, bucket, direct)
 
 
-def _session(*, own_credentials: bool) -> Session:
+def _session(*, own_credentials: bool) -> botocore.session.Session:
     """Return a session of our own: boto3's default one is shared and not safe to use from several threads.
 
     Where the credentials are given, an AWS_PROFILE that does not exist is no reason to fail.
     """
+    session = botocore.session.Session()
     try:
-        return Session()
+        session.get_scoped_config()
     except boto.ProfileNotFound:
         if not own_credentials:
             raise Refused("AWS_PROFILE names a profile that does not exist; correct or unset it") from None
-        return Session(botocore_session=botocore.session.Session({"profile": (None, None, None, None)}))
+        return botocore.session.Session({"profile": (None, None, None, None)})
+    return session
 
 
 class S3Bucket:
     """`jobs.bucket.port.Bucket` over boto3. Any number of threads may use it at once."""
 
-    def __init__(self, client: S3Client, name: str) -> None:
+    def __init__(self, client: S3Client, name: str, direct: Direct | None = None) -> None:
         self._client = client
         self._name = name
+        self._direct = direct
 
     def __repr__(self) -> str:
         return f"S3Bucket({self._name!r})"
@@ -169,8 +143,14 @@ class S3Bucket:
         return self._name
 
     def close(self) -> None:
-        """Close the client's connections."""
+        """Close every connection."""
+        if self._direct is not None:
+            self._direct.close()
         self._client.close()
+
+    def _asked(self, method: str, bucket: str, key: str = "", **more: Any) -> Answer | None:
+        """Return what `Direct.ask` does, or None: then boto3 is asked."""
+        return None if self._direct is None else self._direct.ask(method, bucket, key, **more)
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
         """Return an object; one over `max_bytes` raises `TooLarge` before it is read."""
@@ -178,8 +158,10 @@ class S3Bucket:
 
     def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
         """Return an object as `get` does, with its ETag."""
+        if (found := self._asked("GET", bucket or self._name, key, most=max_bytes)) is not None:
+            return Read(found.data, found.etag)
         where = _uri(bucket or self._name, key)
-        with _asking(_READ, where):
+        with asking(READ, where):
             answer = self._client.get_object(Bucket=bucket or self._name, Key=key)
             etag = answer.get("ETag", "").strip('"')
             with closing(answer["Body"]) as body:
@@ -194,8 +176,10 @@ class S3Bucket:
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
         """Return what the store knows of an object, or None where there is none."""
+        if (found := self._asked("HEAD", bucket or self._name, key, good=(200, 404))) is not None:
+            return _head(key, found)
         try:
-            with _asking(_LOOK, _uri(bucket or self._name, key)):
+            with asking(LOOK, _uri(bucket or self._name, key)):
                 answer = self._client.head_object(Bucket=bucket or self._name, Key=key)
         except NotFound:
             return None
@@ -220,8 +204,11 @@ class S3Bucket:
 
         A repeat after a lost answer can meet this very call's own object: compare before believing in somebody else.
         """
+        more = _about(content_type, metadata or {}) | ({"if-none-match": "*"} if if_absent else {})
+        if (done := self._asked("PUT", self._name, key, headers=more, body=data)) is not None:
+            return done.etag
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
-        with _asking(_WRITE, _uri(self._name, key)):
+        with asking(WRITE, _uri(self._name, key)):
             answer = self._client.put_object(
                 Bucket=self._name,
                 Key=key,
@@ -234,7 +221,7 @@ class S3Bucket:
 
     def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
         """Write a file as an object, without holding it in memory; `OSError` where the file cannot be read."""
-        with path.open("rb") as file, _asking(_WRITE, _uri(self._name, key)):
+        with path.open("rb") as file, asking(WRITE, _uri(self._name, key)):
             self._client.upload_fileobj(
                 file, self._name, key, ExtraArgs={"ContentType": content_type}, Config=_TRANSFER
             )
@@ -244,7 +231,7 @@ class S3Bucket:
         part = path.with_name(f".{secrets.token_hex(8)}.part")
         condition: dict[str, Any] = {"IfMatch": f'"{if_match}"'} if if_match else {}
         try:
-            with _asking(_READ, _uri(self._name, key)):
+            with asking(READ, _uri(self._name, key)):
                 answer = self._client.get_object(Bucket=self._name, Key=key, **condition)
                 with closing(answer["Body"]) as body, part.open("wb") as file:
                     for chunk in body.iter_chunks(_CHUNK):
@@ -268,6 +255,7 @@ class S3Bucket:
 
         A repeat after a lost answer can meet this very call's own copy, as with `put`.
         """
+        headers = {"x-amz-copy-source": quote(f"{self._name}/{source}", safe="/~")}
         changes: dict[str, Any] = {}
         if metadata is not None or content_type:
             if metadata is None or not content_type:  # S3 replaces both or neither
@@ -281,13 +269,18 @@ class S3Bucket:
                 "Metadata": _encoded(metadata),
                 "ContentType": content_type,
             }
+            headers |= {"x-amz-metadata-directive": "REPLACE"} | _about(content_type, metadata)
         if if_absent:
-            changes["IfNoneMatch"] = "*"
+            changes["IfNoneMatch"] = headers["if-none-match"] = "*"
         if if_match:
-            changes["IfMatch"] = f'"{if_match}"'
+            changes["IfMatch"] = headers["if-match"] = f'"{if_match}"'
         if if_source:
-            changes["CopySourceIfMatch"] = f'"{if_source}"'
-        with _asking(_COPY, _uri(self._name, target), absent=_uri(self._name, source)):
+            changes["CopySourceIfMatch"] = headers["x-amz-copy-source-if-match"] = f'"{if_source}"'
+        if (done := self._asked("PUT", self._name, target, headers=headers)) is not None:
+            copied = document(done.data)
+            if copied is not None and copied.tag == "CopyObjectResult":  # an error may come with a 200 as well
+                return copied.findtext("ETag", "").strip('"')
+        with asking(COPY, _uri(self._name, target), absent=_uri(self._name, source)):
             answer = self._client.copy_object(
                 Bucket=self._name, Key=target, CopySource={"Bucket": self._name, "Key": source}, **changes
             )
@@ -297,79 +290,69 @@ class S3Bucket:
         """Yield what lies under a prefix, in the store's order of keys, without metadata; read page by page."""
         bucket = bucket or self._name
         left = limit
-        more: dict[str, Any] = {}
+        token = ""
         while left is None or left > 0:
             size = 1000 if left is None else min(left, 1000)
-            with _asking(_LIST, _uri(bucket, prefix)):
-                page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
-            for entry in page.get("Contents", [])[:size]:
-                yield Head(
-                    key=entry["Key"],
-                    bytes=entry["Size"],
-                    etag=entry.get("ETag", "").strip('"'),
-                    modified=entry["LastModified"].timestamp() if "LastModified" in entry else 0.0,
-                )
-            if not page.get("IsTruncated"):
+            heads, token = self._page(bucket, prefix, size, token)
+            yield from heads
+            if not token:
                 return
-            left = None if left is None else left - page["KeyCount"]
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            left = None if left is None else left - len(heads)
+
+    def _page(self, bucket: str, prefix: str, size: int, token: str) -> tuple[list[Head], str]:
+        """Return a page of what lies under a prefix, and the token of the next one or nothing."""
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, "max-keys": str(size)}
+        if token:
+            query["continuation-token"] = token
+        found = self._asked("GET", bucket, query=query)
+        listed = document(found.data) if found is not None else None
+        if listed is not None and listed.tag == "ListBucketResult":
+            return page_of(listed, size)
+        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        with asking(LIST, _uri(bucket, prefix)):
+            page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
+        heads = [
+            Head(
+                key=entry["Key"],
+                bytes=entry["Size"],
+                etag=entry.get("ETag", "").strip('"'),
+                modified=entry["LastModified"].timestamp() if "LastModified" in entry else 0.0,
+            )
+            for entry in page.get("Contents", [])[:size]
+        ]
+        return heads, page["NextContinuationToken"] if page.get("IsTruncated") else ""
 
     def delete(self, key: str, *, if_match: str = "") -> None:
         """Remove an object; nothing happens where there is none, but `if_match` is not met by it."""
+        held = {"if-match": f'"{if_match}"'} if if_match else {}
+        if self._asked("DELETE", self._name, key, headers=held, good=(204,)) is not None:
+            return
         condition: dict[str, Any] = {"IfMatch": f'"{if_match}"'} if if_match else {}
-        with _asking(_DELETE, _uri(self._name, key)):
+        with asking(DELETE, _uri(self._name, key)):
             self._client.delete_object(Bucket=self._name, Key=key, **condition)
-
-
-@contextmanager
-def _asking(deed: _Deed, where: str, *, absent: str = "") -> Iterator[None]:
-    """Turn boto's errors into ours; `absent` is what a 404 is about, where that is not `where`.
-
-    Their own texts are left out: they may quote addresses and what was sent.
-    """
-    try:
-        yield
-    except boto.ClientError as error:
-        raise _meaning(error, deed, where, absent or where) from None
-    except _TROUBLE as error:
-        raise Unavailable(f"{where} cannot {deed.verb} now: {type(error).__name__}") from None
-    except boto.ParamValidationError:
-        raise Refused(f"{where} cannot {deed.verb}: S3 takes no such name or metadata; correct it") from None
-    except boto.NoCredentialsError:
-        raise BadCredentials(
-            f"{where} cannot {deed.verb}: there are no credentials; set RETOUCH_S3__ACCESS_KEY_ID and"
-            " RETOUCH_S3__SECRET_ACCESS_KEY, or the usual AWS_* variables"
-        ) from None
-    except boto.BotoCoreError as error:
-        raise Refused(
-            f"{where} cannot {deed.verb}: {type(error).__name__}; check the RETOUCH_S3__ and AWS_* settings"
-        ) from None
-
-
-def _meaning(error: boto.ClientError, deed: _Deed, where: str, absent: str) -> StorageError:
-    """Return which of our errors the store's answer is."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if status == 412 or code in ("PreconditionFailed", "ConditionalRequestConflict"):
-        return PreconditionFailed(f"{where}: something else lies there already")
-    if code in _NOBODY:
-        return BadCredentials(f"{where} cannot {deed.verb}: {_REMEDIES[code]}")
-    if code in _REMEDIES:
-        return Refused(f"{where} cannot {deed.verb}: {_REMEDIES[code]}")
-    if status == 404 or code == "NoSuchKey":
-        return NotFound(f"{absent}: nothing lies there")
-    if status == 501:
-        return Refused(f"{where} cannot {deed.verb}: {_REMEDIES['NotImplemented']}")
-    answer = f"{status} {code}" if code != str(status) else code
-    if status >= 500 or status == 429 or code in _BUSY:
-        return Unavailable(f"{where} cannot {deed.verb} now: the store answers {answer}")
-    if status in (401, 403):
-        return Refused(f"{where} cannot {deed.verb}: the store answers {answer}; give the credentials {deed.rights}")
-    return Refused(f"{where} cannot {deed.verb}: the store answers {answer}; check the name and the rights")
 
 
 def _uri(bucket: str, key: str) -> str:
     return f"s3://{bucket}/{key}"
+
+
+def _about(content_type: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that say what an object is."""
+    return {"content-type": content_type} | {_META + name: value for name, value in _encoded(metadata).items()}
+
+
+def _head(key: str, answer: Answer) -> Head | None:
+    """Return what the headers of an object say, or None where there is none."""
+    if answer.status == 404:
+        return None
+    told = answer.headers
+    return Head(
+        key=key,
+        bytes=int(told.get("content-length", "0")),
+        etag=answer.etag,
+        content_type=told.get("content-type", ""),
+        metadata=_decoded({n.removeprefix(_META): value for n, value in told.items() if n.startswith(_META)}),
+    )
 
 
 def _encoded(metadata: Mapping[str, str]) -> dict[str, str]:

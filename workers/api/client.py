@@ -19,6 +19,7 @@ from config.settings import REFUSED_STATUSES
 from jobs.accounts import MAIN, key_name
 from jobs.crashpoints import crashpoint
 from workers.api import protocol
+from workers.api.connections import Connections
 from workers.api.line import Line, tls_context
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
 from workers.hosts import api_host_allowed, key_allowed
@@ -117,7 +118,6 @@ class Api:
         base_url: str,
         trusted_hosts: Sequence[str] = (),
         timeout_s: float = 30.0,
-        connections: int = 100,
         now: Callable[[], float] = time.time,
         refused: Collection[int] = REFUSED_STATUSES,
     ) -> None:
@@ -125,21 +125,25 @@ class Api:
         self._refused = frozenset(refused)
         self._trusted = tuple(trusted_hosts)
         self._now = now
-        timeout = httpx.Timeout(timeout_s, connect=10.0)
+        limits, tls = httpx.Limits(max_connections=1, max_keepalive_connections=1), tls_context()
+
+        def connection() -> httpx.HTTPTransport:
+            return httpx.HTTPTransport(verify=tls, retries=0, limits=limits, trust_env=False)
+
         # A POST gets a connection of its own: on a kept one, a reset could mean either that the server was just
         # closing it or that it took the task.
         self._submitter: httpx.Client = _Client(
             timeout=httpx.Timeout(timeout_s, connect=10.0, write=MARK_TO_LAST_S),
-            transport=httpx.HTTPTransport(
-                verify=tls_context(),
-                retries=0,
-                limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0),
-            ),
+            transport=Connections(connection, keep=False),
             trust_env=False,
             follow_redirects=False,
         )
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._reader: httpx.Client = _Client(timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
+        self._reader: httpx.Client = _Client(
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            transport=Connections(connection, keep=True),
+            trust_env=False,
+            follow_redirects=False,
+        )
 
     def close(self) -> None:
         """Close every connection."""

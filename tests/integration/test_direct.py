@@ -1,0 +1,157 @@
+"""The straight way to a store: taken for the good answer, left to boto3 for any other. Over real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from jobs.bucket.s3 import S3Bucket, open_bucket
+from jobs.errors import BadCredentials, Unavailable
+from tests.integration.test_bucket_answers import Script, server
+
+__all__ = ["server"]
+
+LISTED = b"""<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+<IsTruncated>%s</IsTruncated><EncodingType>url</EncodingType><NextContinuationToken>next+1=</NextContinuationToken>
+<Contents><Key>a+b%%2Fc.png</Key><Size>7</Size><ETag>"e"</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified>
+</Contents></ListBucketResult>"""
+COPIED = b"<CopyObjectResult><ETag>&quot;e&quot;</ETag></CopyObjectResult>"
+
+Opened = Callable[..., S3Bucket]
+
+
+@pytest.fixture
+def opened(server: Script) -> Iterator[Opened]:
+    """Opens a bucket of the store that answers by its script."""
+    server.status, server.code, server.headers, server.body, server.seen = 200, "", {}, b"", []
+    buckets: list[S3Bucket] = []
+
+    def bucket(name: str = "shop", **more: str) -> S3Bucket:
+        address = server.bucket._client.meta.endpoint_url
+        keys = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI", **more}
+        buckets.append(open_bucket(bucket=name, endpoint_url=address, **keys))  # type: ignore[arg-type]
+        return buckets[-1]
+
+    yield bucket
+    for each in buckets:
+        each.close()
+
+
+def ways(server: Script) -> list[str]:
+    """Return by which way each request came."""
+    return ["straight" if "amz-sdk-request" not in headers else "boto3" for _, _, headers in server.seen]
+
+
+def test_what_an_edit_asks_goes_straight(server: Script, opened: Opened) -> None:
+    bucket = opened()
+
+    bucket.put("a", b"x", metadata={"job": "b.1"}, if_absent=True)
+    bucket.get("a")
+    bucket.head("a")
+    server.body = COPIED
+    copied = bucket.copy("a", "b", content_type="image/png", metadata={"job": "b.1"}, if_source="e")
+    server.body = LISTED % b"false"
+    (listed,) = bucket.keys("a")
+    server.status = 204
+    bucket.delete("a", if_match="e")
+
+    assert ways(server) == ["straight"] * 6
+    assert copied == "e"
+    assert (listed.key, listed.bytes, listed.etag, listed.modified) == ("a b/c.png", 7, "e", 1767225600.0)
+    put, copy, delete = (server.seen[n][2] for n in (0, 3, 5))
+    assert (put["if-none-match"], put["x-amz-meta-job"], put["content-type"]) == (
+        "*",
+        "b.1",
+        "application/octet-stream",
+    )
+    assert base64.b64decode(put["x-amz-checksum-crc32"]) == zlib.crc32(b"x").to_bytes(4, "big")
+    assert (copy["x-amz-copy-source"], copy["x-amz-copy-source-if-match"]) == ("shop/a", '"e"')
+    assert (copy["x-amz-metadata-directive"], copy["content-type"]) == ("REPLACE", "image/png")
+    assert delete["if-match"] == '"e"'
+
+
+def test_a_listing_goes_on_where_the_page_ended(server: Script, opened: Opened) -> None:
+    server.body = LISTED % b"true"
+
+    listed = opened().keys("a")
+    next(listed)
+    next(listed)
+
+    assert "continuation-token=next%2B1%3D" in server.seen[1][1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Length": "8", "Connection": "close"}, b"half"),
+        ({"x-amz-checksum-crc32": base64.b64encode(b"none").decode()}, b"whole"),
+    ],
+    ids=["half of it", "another checksum"],
+)
+def test_a_body_that_is_not_the_one_that_was_meant_is_asked_for_through_boto3(
+    server: Script, opened: Opened, headers: dict[str, str], body: bytes
+) -> None:
+    server.headers, server.body = headers, body
+
+    with pytest.raises(Unavailable):
+        opened().get("a")
+
+    assert ways(server)[:2] == ["straight", "boto3"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests")])
+def test_a_busy_store_is_asked_straight_and_then_twice_through_boto3(
+    server: Script, opened: Opened, status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    server.status, server.code = status, code
+
+    with pytest.raises(Unavailable, match=f"{status} {code}"):
+        opened().put("a", b"x")
+
+    assert ways(server) == ["straight", "boto3", "boto3"]
+
+
+def test_an_error_that_comes_with_a_200_is_no_copy(
+    server: Script, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    server.body = b"<Error><Code>InternalError</Code></Error>"
+
+    with pytest.raises(Unavailable):
+        opened().copy("a", "b")
+
+    assert ways(server)[:2] == ["straight", "boto3"]
+
+
+def test_a_store_that_keeps_refusing_is_asked_through_boto3_alone(server: Script, opened: Opened) -> None:
+    bucket, server.status, server.code = opened(), 403, "SignatureDoesNotMatch"
+    for _ in range(3):
+        with pytest.raises(BadCredentials):
+            bucket.get("a")
+    server.seen.clear()
+
+    server.status, server.code = 200, ""
+    bucket.get("a")
+
+    assert ways(server) == ["boto3"]
+
+
+def test_a_proxy_is_boto3s_affair(server: Script, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.bucket._client.meta.endpoint_url)
+    monkeypatch.setenv("NO_PROXY", "")
+
+    opened().get("a")
+
+    assert ways(server) == ["boto3"]
+
+
+def test_a_key_cannot_leave_its_bucket_or_add_to_the_query(server: Script, opened: Opened) -> None:
+    opened().get("../other?acl&x=%2e%2e/\r\nx-evil: 1")
+
+    method, path, headers = server.seen[0]
+    assert (method, path) == ("GET", "/shop/../other%3Facl%26x%3D%252e%252e/%0D%0Ax-evil%3A%201")
+    assert "x-evil" not in headers
