@@ -145,7 +145,7 @@ def key_allowed(url: str, *, base_url: str, trusted_hosts: Sequence[str]) -> boo
     return (target.scheme, target.port) == ("https", 443) and _KEYED.fullmatch(target.host) is not None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2048)  # a task's URL is looked at twice with each poll, and many are in flight
 def _parsed_or_none(url: str) -> Target | None:
     try:
         return _parsed(url)

@@ -7,6 +7,7 @@ after RETOUCH_WORKER__DRAIN_S is left to its lease: the process ends, and anothe
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -115,6 +116,7 @@ class Process:
         threading.Thread(target=self._watch, name="appetite", daemon=True).start()
         threading.Thread(target=self._ask_resting, name="resting-keys", daemon=True).start()
         self._tell_room()
+        _spare_the_collector()
         log.info("worker started", owner=desk.owner, threads=desk.threads, origin=self._settings.api.origin)
 
     def _tell_room(self) -> None:
@@ -175,6 +177,12 @@ class Process:
                 self.stop()
                 state.should_stop = self.exit_code  # type: ignore[assignment]  # Celery's stubs know no code here
                 return
+
+
+def _spare_the_collector() -> None:
+    """Take what is loaded by now out of the garbage collector's sight: it stays, and is most of what there is."""
+    gc.collect()
+    gc.freeze()
 
 
 def _end_at_once() -> None:

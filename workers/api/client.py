@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import httpcore
@@ -241,7 +242,7 @@ class Api:
         if key is not None and key_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted):
             headers["x-key"] = key.secret.get_secret_value()
         try:
-            response = self._reader.get(url, headers=headers)
+            response = self._reader.get(_url(url), headers=headers)
         except httpx.HTTPError as error:
             return NoAnswer(detail=_named(error))
         return protocol.decipher_poll(response.status_code, response.headers, response.content, at=self._now())
@@ -281,6 +282,12 @@ class Api:
                 return bytes(data), int(announced) if announced.isdigit() else None
         except httpx.HTTPError as error:
             raise DownloadFailed(_named(error)) from None
+
+
+@lru_cache(maxsize=2048)
+def _url(text: str) -> httpx.URL:
+    """Return a polling URL, which is asked for many times, read once."""
+    return httpx.URL(text)
 
 
 def _named(error: httpx.HTTPError) -> str:
