@@ -17,6 +17,9 @@ from jobs.models import Model
 NEW = 20
 """So many tasks of a model must have been seen finishing before what was learnt is all that counts."""
 
+STEADY = 100
+"""When so many were seen, the looks follow whenever news are shared, and not with every task."""
+
 UNSEEN_S = 2 * LONGEST_S
 """Looks that were further apart than this were not made as they should have been."""
 
@@ -44,7 +47,11 @@ class Pace:
         seen = {bin_of((after + by) / 2): WEIGHT}
         with self._lock:
             self._news.setdefault(model.name, Counter()).update(seen)
-            self._know(model, halved(added(self._seen.get(model.name, {}), seen)))
+            known = halved(added(self._seen.get(model.name, {}), seen))
+            if sum(known.values()) < STEADY * WEIGHT or model.name not in self._looks:
+                self._know(model, known)
+            else:  # one more changes little; `share` comes in seconds
+                self._seen[model.name] = known
 
     def share(self, models: Mapping[str, Model], learn: Learn) -> None:
         """Tell the others what was seen, and learn what they saw, of the models that are in use.

@@ -107,13 +107,15 @@ def test_a_model_that_nobody_uses_is_not_asked_about() -> None:
     assert told == {}
 
 
-def test_a_slower_api_is_followed() -> None:
+def test_a_slower_api_is_followed_once_that_was_shared() -> None:
     pace = taught(3.0, 1000)
     for _ in range(1000):
         pace.saw(MODEL, 10.0, 10.0)
+    pace.wait(MODEL, 0.0)
+
+    pace.share(MODELS, lambda _model, _news: {bin_of(3.0): 10 * WEIGHT, bin_of(10.0): 500 * WEIGHT})
 
     later = [pace.wait(MODEL, age) for age in (3.5, 9.0)]
-
     assert later[0] > 1.0
     assert later[1] < 1.5
 
