@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Self
 
 from jobs.bounds import name_of
 from jobs.job import Order
-from jobs.request import Request
+from jobs.request import Param, Request
 
 _encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_text = json.encoder.encode_basestring
+quoted = json.encoder.encode_basestring
 """Quotes a text as `_encoded` does. A line is put together by hand, because the encoder is made anew for each."""
 
 Cells = tuple[str, ...] | Mapping[str, Any]
@@ -29,6 +29,60 @@ class Picture(NamedTuple):
     role: str
     position: str
     image: str
+
+
+class Frame(NamedTuple):
+    """What the lines of many rows have in common: each part stands between two texts that are a row's own."""
+
+    model: str
+    sent: str
+    price: str
+    end: str
+
+    @classmethod
+    def of(
+        cls,
+        limit_group: str,
+        model: str,
+        params: Mapping[str, Param],
+        *,
+        pass_urls: bool,
+        expected: int,
+        at_most: int,
+        megapixels: int,
+    ) -> Self:
+        """Return the frame of rows that have these values, as `Row` and `Request` name them."""
+        return cls(
+            f',"limit_group":{quoted(limit_group)},"request":{{"model":{quoted(model)},"prompt":',
+            f'],"params":{_encoded(dict(params)) if params else "{}"}'
+            f',"pass_urls":{"true" if pass_urls else "false"}}},"output":',
+            f',"expected":{expected},"at_most":{at_most},"cells":',
+            f',"megapixels":{megapixels}}}' if megapixels != -1 else "}",
+        )
+
+    def line(
+        self,
+        number: int,
+        id_: str,
+        group: str,
+        prompt: str,
+        inputs: str,
+        output: str,
+        cells: str,
+        record: int,
+        *,
+        sizes: str = "{}",
+        picture: str = "",
+    ) -> str:
+        """Return the line of a row, without its line end. Texts are JSON already; `picture` is empty for none."""
+        model, sent, price, end = self
+        place = f',"record":{record}' if record else ""
+        if picture:
+            place += f',"picture":{picture}'
+        return (
+            f'{{"number":{number},"id":{id_},"group":{group}{model}{prompt},"inputs":[{inputs}{sent}{output}{price}'
+            f'{cells},"sizes":{sizes}{place}{end}'
+        )
 
 
 class Row(NamedTuple):
@@ -92,24 +146,27 @@ class Row(NamedTuple):
     def as_line(self) -> str:
         """Return the row as one line of JSON, without its line end; `from_line` reads it back."""
         asked, cells = self.request, self.cells
-        parts = [
-            f'{{"number":{self.number},"id":{_text(self.id)},"group":{_text(self.group)}',
-            f',"limit_group":{_text(self.limit_group)},"request":{{"model":{_text(asked.model)}',
-            f',"prompt":{_text(asked.prompt)},"inputs":[{",".join(map(_text, asked.inputs))}]',
-            f',"params":{_encoded(dict(asked.params)) if asked.params else "{}"}',
-            f',"pass_urls":{"true" if asked.pass_urls else "false"}}},"output":{_text(self.output)}',
-            f',"expected":{self.expected},"at_most":{self.at_most}',
-            f',"cells":[{",".join(map(_text, cells))}]' if isinstance(cells, tuple) else f',"cells":{_encoded(cells)}',
-            f',"sizes":{_encoded(self.sizes) if self.sizes else "{}"}',
-        ]
-        if self.record:
-            parts.append(f',"record":{self.record}')
-        if self.picture is not None:
-            parts.append(f',"picture":{_encoded(self.picture)}')
-        if self.megapixels != -1:
-            parts.append(f',"megapixels":{self.megapixels}')
-        parts.append("}")
-        return "".join(parts)
+        frame = Frame.of(
+            self.limit_group,
+            asked.model,
+            asked.params,
+            pass_urls=asked.pass_urls,
+            expected=self.expected,
+            at_most=self.at_most,
+            megapixels=self.megapixels,
+        )
+        return frame.line(
+            self.number,
+            quoted(self.id),
+            quoted(self.group),
+            quoted(asked.prompt),
+            ",".join(map(quoted, asked.inputs)),
+            quoted(self.output),
+            f"[{','.join(map(quoted, cells))}]" if isinstance(cells, tuple) else _encoded(cells),
+            self.record,
+            sizes=_encoded(self.sizes) if self.sizes else "{}",
+            picture=_encoded(self.picture) if self.picture is not None else "",
+        )
 
     @classmethod
     def from_line(cls, line: str) -> Self:

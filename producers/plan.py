@@ -18,7 +18,7 @@ from jobs.row import IdleRow, Row
 from producers.manifest.checking import RowChecker, everything
 from producers.manifest.columns import speaking
 from producers.manifest.helpers import helpers_here, judged_by_many, problems
-from producers.manifest.judging import Terms
+from producers.manifest.learnt import Terms
 from producers.manifest.listing import Objects, s3_place
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from jobs.row import Row
 from producers.manifest.apart import Apart
-from producers.manifest.judging import Judge, Terms
+from producers.manifest.judging import Judge
+from producers.manifest.learnt import Terms
 from producers.manifest.problems import RowProblem
 from producers.manifest.rows import RawRow
 

@@ -20,7 +20,9 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import IO, Any, NamedTuple
 
-from producers.manifest.judging import Judge, Terms
+from producers.manifest.judging import Judge
+from producers.manifest.learnt import Terms
+from producers.manifest.plain import Kind, Plain
 from producers.manifest.problems import RowProblem
 from producers.manifest.rows import AnyRow, RawRow
 
@@ -34,10 +36,6 @@ _MOST_BLOCKS = 12
 _PIPE_BYTES = 1 << 20
 _LENGTH = 4
 _KINDS = 4_096
-
-Kind = tuple[str, str, int, int, int, int, bool]
-"""What rows are counted by: limit group, model, references, megapixels, expected and at most in micro-dollars, and
-whether a picture is local."""
 
 
 class Verdict(NamedTuple):
@@ -61,12 +59,16 @@ class Bench:
 
     def __init__(self, judge: Judge, *, lines: bool) -> None:
         self._judge = judge
+        self._plain = Plain(judge, lines=lines)
         self._lines = lines
         self._kinds: dict[Kind, Kind] = {}
 
     def verdicts(self, rows: Iterable[RawRow]) -> list[tuple[Any, ...]]:
         """Return a verdict for each row, as a plain tuple."""
-        return [self._verdict(raw) for raw in rows]
+        plain, judged = self._plain.verdict, self._verdict
+        if not self._plain.any:
+            return [judged(raw) for raw in rows]
+        return [plain(raw) or judged(raw) for raw in rows]
 
     def _verdict(self, raw: RawRow) -> tuple[Any, ...]:
         _, row, id_, key, place, pictures, before, after = self._judge.judge(raw)

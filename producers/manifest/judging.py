@@ -6,25 +6,23 @@ only the rows before it can tell (`producers.manifest.apart`) is left out, so ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.models import Catalogue
 from jobs.request import Request
 from jobs.row import Picture, Row
 from producers.manifest.asking import Asked, check_batch_wide, work_out
-from producers.manifest.columns import REFERENCES, made_meaning, understand
+from producers.manifest.columns import REFERENCES, understand
 from producers.manifest.damage import damaged_id, failed_formula, remedy_of
 from producers.manifest.inputs import Input, Inputs
-from producers.manifest.options import PlanOptions
-from producers.manifest.output import DEFAULT_OUTPUT, FILTERS, OPEN_EXTENSION, same_place, unsafe
+from producers.manifest.learnt import Templates, Terms, check_group, learn
+from producers.manifest.output import OPEN_EXTENSION, same_place, unsafe
 from producers.manifest.pictures import find_pictures
 from producers.manifest.problems import ManifestError, RowProblem, listed, problem, shown
 from producers.manifest.rows import RawRow
 from producers.manifest.spelling import hint
-from producers.manifest.template import Bound, EmptyValue, Template
+from producers.manifest.template import EmptyValue
 from producers.price import RowPrice, row_price
 
 MAX_PROMPT = 32_000
@@ -56,25 +54,6 @@ class Judged(NamedTuple):
     after: tuple[RowProblem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """All that a row is judged by, beside the row itself.
-
-    `columns` is the header of a CSV; empty for JSON lines, whose keys are learnt from the rows. Relative paths start at
-    `folder`. `made` are the names of what a source profile makes of each row (`RawRow.mapped`); columns mean
-    nothing then. `rules` are those of them that the profile has a rule for.
-    """
-
-    columns: tuple[str, ...]
-    options: PlanOptions
-    catalogue: Catalogue
-    folder: Path
-    name: str
-    decimal_comma: bool = False
-    made: tuple[str, ...] = ()
-    rules: frozenset[str] = frozenset()
-
-
 class Judge:
     """Judges the rows of one manifest, in any order (those of JSON lines in their own).
 
@@ -84,40 +63,26 @@ class Judge:
 
     def __init__(self, terms: Terms) -> None:
         options = terms.options
-        self._options = options
-        self._made = terms.made
-        self._rules = terms.rules
-        self._decimal_comma = terms.decimal_comma
-        self._catalogue = terms.catalogue
-        self._open_ended = not terms.columns
         check_batch_wide(options, terms.catalogue)
-        prompt = options.prompt if options.prompt and options.prompt.strip() else None
-        self._prompt_source = Template.parse(prompt, "--prompt") if prompt else None
-        self._output_source = Template.parse(options.output or DEFAULT_OUTPUT, "--output")
-        if any("{" in part or "}" in part for part in self._output_source.literals):
-            raise ManifestError("--output holds braces that are meant", remedy="a key has no braces but {ext}")
-        self._constants = {"name": terms.name, "ext": OPEN_EXTENSION}
-        self._inputs = Inputs(
+        self.terms = terms
+        self.inputs = Inputs(
             folder=terms.folder,
             allow_local=options.allow_local,
             buckets=options.buckets,
             trusted_hosts=options.trusted_hosts,
             relative_to=options.relative_to,
         )
+        self._options = options
+        self._templates = Templates(options)
         # Most rows of a batch ask for the same, and share references.
-        self._ask = lru_cache(maxsize=_REMEMBERED)(self._work_out)
-        self._price = lru_cache(maxsize=_REMEMBERED)(self._price_of)
+        self.ask = lru_cache(maxsize=_REMEMBERED)(self._work_out)
+        self.price = lru_cache(maxsize=_REMEMBERED)(self._price_of)
         self._learn(terms.columns)
-        # A picture that lies in another folder than every key can be at none of them.
-        known = bool(terms.columns) and self._meaning.output is None
-        lead = self._output.lead if known else ""
-        self._own = f"s3://{options.bucket}/" if options.bucket else ""
-        self._own_folder = same_place(lead[: lead.rfind("/") + 1], "")
 
     @property
     def used(self) -> frozenset[str]:
         """The columns that mean something to this batch."""
-        return frozenset(self._columns[at] for at in self._used)
+        return frozenset(self.learnt.columns[at] for at in self.learnt.used)
 
     def judge(self, raw: RawRow) -> Judged:
         """Return what a row by itself comes to.
@@ -129,7 +94,7 @@ class Judge:
         cells = self._cells(raw, before)
         if cells is None:
             return Judged(raw.line, None, "", "", "", (), tuple(before))
-        inputs = find_pictures(cells, self._meaning, self._given, self._inputs, before)
+        inputs = find_pictures(cells, self.learnt.meaning, self.learnt.given, self.inputs, before)
         asked = self._find_asked(cells, inputs, before)
         prompt = self._find_prompt(cells, before)
         literal = self._literal_key(cells)
@@ -137,15 +102,15 @@ class Judge:
         after: list[RowProblem] = []
         key = self._find_output(cells, stem, literal, raw.number, after)
         place = same_place(key, asked.extension) if key and asked is not None else ""
-        pictures = self._own_pictures(inputs) if place and self._own else ()
+        pictures = self.own_pictures(inputs) if place else ()
         if before or after or asked is None:
             return Judged(raw.line, None, id_, key, place, pictures, tuple(before), tuple(after))
-        price = self._price(asked.model.name, asked.size, tuple([one.size for one in inputs]))
+        price = self.price(asked.model.name, asked.size, tuple([one.size for one in inputs]))
         uris = tuple([one.uri for one in inputs])
         row = Row(
             raw.number,
             id_,
-            cells[self._group].strip() if self._group is not None else "",
+            cells[self.learnt.group].strip() if self.learnt.group is not None else "",
             asked.model.limit_group,
             Request(
                 model=asked.model.name,
@@ -165,9 +130,17 @@ class Judge:
         )
         return Judged(raw.line, row, id_, key, place, pictures)
 
+    def own_pictures(self, inputs: Sequence[Input]) -> tuple[tuple[str, str], ...]:
+        """Return (URI, place) of those pictures that an output of this batch might replace."""
+        own, folder = self.learnt.own, self.learnt.own_folder
+        if not own:
+            return ()
+        places = [(one.uri, same_place(one.uri[len(own) :], "")) for one in inputs if one.uri.startswith(own)]
+        return tuple([one for one in places if one[1].startswith(folder)])
+
     def column_of(self, raw: RawRow) -> str:
         """Return where the picture stands in the user's own row, if a source profile found it there."""
-        return raw.mapped[self._made.index("column")] if raw.mapped else ""
+        return raw.mapped[self.terms.made.index("column")] if raw.mapped else ""
 
     def finish(self) -> None:
         """Check, after the last row of JSON lines, that every name that was used was a key of some row.
@@ -175,109 +148,60 @@ class Judge:
         Raises:
             ManifestError: one was not.
         """
-        for source, bound in ((self._prompt_source, self._prompt), (self._output_source, self._output)):
+        templates, learnt = self._templates, self.learnt
+        for source, bound in ((templates.prompt, learnt.prompt), (templates.output, learnt.output)):
             if source is not None and bound is not None and bound.missing:
                 name = bound.missing[0]
                 raise ManifestError(
-                    f"{source.about} uses {{{name}}}, and no row has such a key{hint(name, self._columns)}",
-                    remedy=f"the keys are: {listed(self._columns)}",
+                    f"{source.about} uses {{{name}}}, and no row has such a key{hint(name, self.learnt.columns)}",
+                    remedy=f"the keys are: {listed(self.learnt.columns)}",
                 )
-        if self._open_ended:
-            self._check_group()
-            if not self._made:
-                understand(self._columns, self._catalogue, self._options.data_columns)
+        if not self.terms.columns:
+            check_group(learnt, self._options)
+            if not self.terms.made:
+                understand(self.learnt.columns, self.terms.catalogue, self._options.data_columns)
 
     def _learn(self, columns: tuple[str, ...]) -> None:
-        """Work out what the columns mean; again when a JSON row brings a new key."""
-        options, late = self._options, self._open_ended
-        data = options.data_columns & set(columns) if late else options.data_columns
-        if self._made:
-            self._meaning = meaning = made_meaning(columns, self._made, self._rules, self._catalogue)
-        else:
-            self._meaning = meaning = understand(columns, self._catalogue, data)
-        self._columns = columns
+        self.learnt = learn(columns, self.terms, self._templates)
         self._where = {name: at for at, name in enumerate(columns)}
-        width = len(columns) + len(self._made)
-        places = {**self._where}
-        places |= {name: len(columns) + self._made.index(name) for name in ("position", "role") if self._made}
-        source = self._prompt_source
-        self._prompt: Bound | None = source.bind(places, open_ended=late) if source else None
-        # A key's own names come before columns: a product's `name` must not take the place of the batch's.
-        places |= {"id": width, "row": width + 1}
-        self._output = self._output_source.bind(places, constants=self._constants, filters=FILTERS, open_ended=late)
-        alone = not options.references and not any(place is not None for place in meaning.references)
-        self._given = None if alone else options.references
-        self._open_places = self._output.fixed(OPEN_EXTENSION)
-        self._group = self._where.get(options.group) if options.group is not None else None
-        if options.group is None and "group" in self._rules:
-            self._group = len(columns) + self._made.index("group")
-        if not late:
-            self._check_table()
-        used = set(meaning.known) | self._output.positions
-        used |= self._prompt.positions if self._prompt else frozenset()
-        used |= {self._group} if self._group is not None else set()
-        self._used = {at for at in used if at < len(columns)}
-        self._in_key = sorted(at for at in self._output.positions if at < len(columns) and at != meaning.id)
-        self._ask.cache_clear()
-
-    def _check_table(self) -> None:
-        if self._meaning.image is None:
-            raise ManifestError(
-                f"the manifest has no column 'image'{hint('image', self._columns)}",
-                remedy="name the column with the pictures 'image', or let `retouch columns FILE` draft a profile; "
-                f"the columns are: {listed([name for name in self._columns if name.strip()])}",
-                line=1,
-            )
-        if self._meaning.prompt is None and self._prompt is None:
-            raise ManifestError("there is no prompt", remedy="give --prompt, or a column 'prompt'")
-        self._check_group()
-        prefix = self._options.prefix
-        if self._output.lead.casefold().startswith(prefix.casefold()):
-            raise ManifestError(f"every output would lie under {prefix}, which is Retouch's own", remedy="give --name")
-
-    def _check_group(self) -> None:
-        if self._options.group is not None and self._group is None:
-            raise ManifestError(
-                f"there is no column '{self._options.group}' to group by{hint(self._options.group, self._columns)}",
-                remedy=f"the columns are: {listed(self._columns)}",
-            )
+        self.ask.cache_clear()
 
     def _picture(self, raw: RawRow) -> Picture:
-        made = dict(zip(self._made, raw.mapped, strict=True))
+        made = dict(zip(self.terms.made, raw.mapped, strict=True))
         return Picture(made["column"], made["role"], made["position"], made["image"])
 
     def _cells(self, raw: RawRow, found: list[RowProblem]) -> tuple[str, ...] | None:
         """Return the row as texts in the order of the columns."""
         cells = raw.cells
         if isinstance(cells, tuple):
-            if len(cells) == len(self._columns):
+            if len(cells) == len(self.learnt.columns):
                 return (raw.filled or cells) + raw.mapped
-            message = f"the row has {len(cells)} cells and the header {len(self._columns)}"
-            many = len(cells) > len(self._columns)
+            message = f"the row has {len(cells)} cells and the header {len(self.learnt.columns)}"
+            many = len(cells) > len(self.learnt.columns)
             right = "quote a cell that holds a delimiter" if many else "add the missing delimiters"
             found.append(problem("", "row_cells", message, right))
             return None
         if not self._where.keys() >= cells.keys():
-            new = (*self._columns, *(key for key in cells if key not in self._where))
+            new = (*self.learnt.columns, *(key for key in cells if key not in self._where))
             try:
                 self._learn(new)
             except ManifestError as error:
                 raise ManifestError(error.message, remedy=error.remedy, line=raw.line, column=error.column) from None
         for name, value in cells.items():
-            if isinstance(value, (dict, list)) and self._where[name] in self._used:
+            if isinstance(value, (dict, list)) and self._where[name] in self.learnt.used:
                 kind = "a list" if isinstance(value, list) else "an object"
                 found.append(problem(name, "value_nested", f"{name} is {kind}", "write a text, a number or true/false"))
-        return None if found else (*(_as_text(cells.get(name)) for name in self._columns), *raw.mapped)
+        return None if found else (*(_as_text(cells.get(name)) for name in self.learnt.columns), *raw.mapped)
 
     def _passes(self, cells: tuple[str, ...]) -> bool:
         """Whether the API is to fetch this row's URLs itself."""
-        place = self._meaning.pass_urls
+        place = self.learnt.meaning.pass_urls
         return self._options.pass_urls or (place is not None and cells[place].strip().lower() in _YES)
 
     def _find_asked(self, cells: tuple[str, ...], inputs: list[Input], found: list[RowProblem]) -> Asked | None:
-        place = self._meaning.model
+        place = self.learnt.meaning.model
         name = cells[place].strip() if place is not None else ""
-        asked, bad = self._ask(name, tuple([cells[at] for at, _ in self._meaning.fields]))
+        asked, bad = self.ask(name, tuple([cells[at] for at, _ in self.learnt.meaning.fields]))
         found.extend(bad)
         if asked is not None and len(inputs) > asked.model.inputs:
             limit = asked.model.inputs
@@ -287,24 +211,25 @@ class Judge:
         return asked
 
     def _work_out(self, name: str, texts: tuple[str, ...]) -> tuple[Asked | None, tuple[RowProblem, ...]]:
-        given = {name: text for (_, name), text in zip(self._meaning.fields, texts, strict=True)}
-        return work_out(name, given, self._options, self._catalogue, decimal_comma=self._decimal_comma)
+        given = {name: text for (_, name), text in zip(self.learnt.meaning.fields, texts, strict=True)}
+        return work_out(name, given, self._options, self.terms.catalogue, decimal_comma=self.terms.decimal_comma)
 
     def _price_of(
         self, model: str, wanted: tuple[int | None, int | None], sizes: tuple[tuple[int, int] | None, ...]
     ) -> RowPrice:
         width, height = wanted
-        return row_price(self._catalogue.models[model], sizes, width=width, height=height)
+        return row_price(self.terms.catalogue.models[model], sizes, width=width, height=height)
 
     def _find_prompt(self, cells: tuple[str, ...], found: list[RowProblem]) -> str:
-        place = self._meaning.prompt
+        place = self.learnt.meaning.prompt
         prompt = cells[place] if place is not None else ""
         if not prompt.strip():
-            if self._prompt is None:
+            template = self.learnt.prompt
+            if template is None:
                 found.append(problem("prompt", "prompt_missing", "the row has no prompt", "fill it, or give --prompt"))
                 return ""
             try:
-                prompt = self._prompt.render(cells)
+                prompt = template.render(cells)
             except EmptyValue as empty:
                 message = f"{empty.column} is empty, and the prompt template uses it"
                 right = "fill it, or give the row a prompt of its own"
@@ -322,7 +247,7 @@ class Judge:
         self, cells: tuple[str, ...], inputs: list[Input], literal: str, found: list[RowProblem]
     ) -> tuple[str, str]:
         """Return the row's id, and what stands for it in a key: a file name goes there without its ending."""
-        place = self._meaning.id
+        place = self.learnt.meaning.id
         id_ = stem = cells[place].strip() if place is not None else ""
         # Where the key is given, a wrong id cannot file a result under a wrong name; `failed.csv` gives all of them.
         damage = damaged_id(id_, dates=self._options.date_ids or bool(literal))
@@ -343,7 +268,7 @@ class Judge:
         return id_, stem
 
     def _literal_key(self, cells: tuple[str, ...]) -> str:
-        place = self._meaning.output
+        place = self.learnt.meaning.output
         return cells[place].strip() if place is not None else ""
 
     def _find_output(
@@ -352,23 +277,23 @@ class Judge:
         """Return the output key; an empty text where there is none, or it is not safe."""
         key = literal
         if not literal:
-            for at in self._in_key:  # a key that would be made of what a spreadsheet has damaged
+            for at in self.learnt.in_key:  # a key that would be made of what a spreadsheet has damaged
                 text = cells[at].strip()
                 damage = damaged_id(text, dates=True) if text else ""
                 if damage:
-                    name = self._columns[at]
+                    name = self.learnt.columns[at]
                     message = f"{name} is in the output key, and {shown(text)} {damage}"
                     found.append(problem(name, "id_damaged", message, remedy_of(damage)))
             if not stem:
                 return ""  # the row has no id, which has been said
             try:
-                key = self._output.render((*cells, stem, str(number)), fold=False)
+                key = self.learnt.output.render((*cells, stem, str(number)), fold=False)
             except EmptyValue as empty:
                 message = f"{empty.column} is empty, and the output template uses it"
                 right = "fill it, or give the row an output of its own"
                 found.append(problem(empty.column, "value_missing", message, right))
                 return ""
-        if not literal and key.count(OPEN_EXTENSION) != self._open_places:
+        if not literal and key.count(OPEN_EXTENSION) != self.learnt.open_places:
             why = "takes {ext} from a cell"
         else:
             why = unsafe(key, self._options.prefix)
@@ -377,11 +302,6 @@ class Judge:
             found.append(problem("output", "output_unsafe", f"the output key {shown(key)} {why}", right))
             return ""
         return key
-
-    def _own_pictures(self, inputs: list[Input]) -> tuple[tuple[str, str], ...]:
-        own, folder = self._own, self._own_folder
-        places = [(one.uri, same_place(one.uri[len(own) :], "")) for one in inputs if one.uri.startswith(own)]
-        return tuple([one for one in places if one[1].startswith(folder)])
 
 
 def _as_text(value: Any) -> str:

@@ -37,7 +37,7 @@ def slug(text: str) -> str:
     >>> slug("Stühle 12/3")
     'stühle-12-3'
     """
-    lower = unicodedata.normalize("NFC", text).lower()
+    lower = (text if text.isascii() else unicodedata.normalize("NFC", text)).lower()
     if lower.isascii():
         made = _ASCII_RUN.sub("-", lower).strip("-")
     else:

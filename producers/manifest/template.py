@@ -209,3 +209,11 @@ class Bound:
                 value = filtered(value)
             out[at] = value if not fold or value.isprintable() else _CONTROL.sub(" ", value)
         return "".join(out)
+
+    def filled(self, values: Sequence[str]) -> str:
+        """Return the text for one row whose values are known to be neither empty nor blank, each as it is."""
+        out = list(self._texts)
+        for at, _, position, filtered in self._values:
+            if position is not None:
+                out[at] = values[position] if filtered is None else filtered(values[position])
+        return "".join(out)

@@ -14,7 +14,7 @@ from config.catalogue import shipped_catalogue
 from jobs.reasons import ROW_REASONS
 from jobs.row import Row
 from producers.manifest.checking import RowChecker
-from producers.manifest.judging import Terms
+from producers.manifest.learnt import Terms
 from producers.manifest.options import PlanOptions
 from producers.manifest.problems import PROBLEM_CODES, ManifestError, RowProblem
 from producers.manifest.rows import RawRow

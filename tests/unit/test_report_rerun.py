@@ -17,7 +17,7 @@ from jobs.report.joining import Joined
 from jobs.report.tables import Failed, Results, results_name
 from jobs.row import Row
 from producers.manifest.checking import RowChecker
-from producers.manifest.judging import Terms
+from producers.manifest.learnt import Terms
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
 from producers.manifest.rows import RawRow
