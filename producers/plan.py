@@ -6,7 +6,8 @@ million rows holds only its counts and the first problems; the rest of the probl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -15,16 +16,17 @@ from jobs.batch import Table
 from jobs.bounds import Bounds
 from jobs.models import Catalogue
 from jobs.row import IdleRow, Row
-from producers.manifest.checking import RowChecker, everything
+from producers.manifest.checking import Clashes, RowChecker, everything
 from producers.manifest.columns import speaking
-from producers.manifest.helpers import helpers_here, judged_by_many, problems
+from producers.manifest.helpers import Bench, Verdict, helpers_here, judged_by_many, problems
 from producers.manifest.learnt import Terms
 from producers.manifest.listing import Objects, s3_place
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
+from producers.manifest.plain import Kind
 from producers.manifest.problems import ErrorsFile, ManifestError, RowProblem
-from producers.manifest.rows import AnyRow, BrokenRow, Manifest, RawRow
+from producers.manifest.rows import MAX_ROWS, AnyRow, BrokenRow, Manifest, RawRow
 from producers.price import Estimate, Tally
 from producers.sources.mapping import Mapped
 from producers.sources.profile import read_profile
@@ -92,8 +94,8 @@ def make_plan(
 ) -> Plan:
     """Return the plan of the manifest at `path`.
 
-    A long table is checked by several processes where nobody needs the rows themselves: there is no `sink`, and no row
-    can be settled. Nothing that is returned, written or told depends on it.
+    Where nobody needs the rows themselves (there is no `sink`, and none can be settled) they are checked in blocks,
+    those of a long table by several processes. Nothing that is returned, written or told depends on it.
 
     Args:
         path: the manifest: a file, a folder, or `s3://bucket/prefix/` as a path.
@@ -105,7 +107,7 @@ def make_plan(
             picture is local.
         aside: gets each row that is none: blank, without a picture, or with something wrong; in order as well.
         settle: gets each accepted row first; True if it is unchanged and taken care of.
-        settles: whether `settle` can say yes at all; asked once, and only where a manifest is long.
+        settles: whether `settle` can say yes at all; asked once, when there is a row.
         on_progress: told the number of rows read so far, and what part of the manifest that is (from 0 to 1; None where
             nobody can tell), now and then.
         objects: lists what lies under (bucket, prefix); needed where the manifest is a prefix.
@@ -171,21 +173,63 @@ class _Making:
     def take_all(self, settles: Callable[[], bool], helpers: int) -> None:
         """Take every row of the manifest."""
         rows = self._manifest.rows()
-        for raw in islice(rows, ALONE_ROWS):
-            self._take(raw)
-        first = next(rows, None)
-        rest = rows if first is None else chain((first,), rows)
-        alone = first is None or self._sink is not None or not self._terms.columns or helpers < 1
-        if alone or (self._settle is not None and settles()):
-            for raw in rest:
+        first = list(islice(rows, 1))
+        known = bool(first and self._settle is not None and settles())
+        if known or self._sink is not None or not self._terms.columns:
+            for raw in chain(first, rows):
                 self._take(raw)
         else:
-            self._take_with_helpers(rest, helpers)
+            self._take_blocks(chain(first, rows), helpers)
         self._checker.judge.finish()
         for problem in self._manifest.unmatched():
             self._unmatched += 1
             self._errors.write(problem)
             self._first.extend([problem] if len(self._first) < SHOWN_PROBLEMS else [])
+
+    def _take_blocks(self, rows: Iterator[AnyRow], helpers: int) -> None:
+        lines = self._lines is not None
+        bench = Bench(self._checker.judge, lines=lines)
+        some: Iterator[AnyRow] = islice(rows, ALONE_ROWS)
+        started = 0
+        while first := list(islice(some, 1)):
+            many = judged_by_many(
+                chain(first, some), bench, self._terms, lines=lines, helpers=started, env=python_env()
+            )
+            with many as judged:
+                for block, verdicts in judged:
+                    self._take_block(block, verdicts)
+            some, started = rows, helpers
+            self._expect_rest()
+
+    def _expect_rest(self) -> None:
+        share = self._manifest.read_so_far
+        if share:
+            self._checker.apart.expect(min(round(self._manifest.rows_read / share), MAX_ROWS))
+
+    def _take_block(self, rows: Sequence[AnyRow], verdicts: Sequence[Verdict | None]) -> None:
+        clashes, lines, kinds = self._checker.apart.clashes, self._lines, Counter[Kind]()
+        for raw, verdict in zip(rows, verdicts, strict=True):
+            if verdict is None or not isinstance(raw, RawRow):
+                self._take(raw)
+                continue
+            id_, key, place, pictures, kind, line = verdict[:6]
+            clash = clashes(raw.line, id_, key, place, pictures)
+            if kind is None or clash is not None:
+                self._refuse(raw, self._everything(raw, verdict, clash))
+            else:
+                kinds[kind] += 1
+                if lines is not None:
+                    lines(kind[0], line, kind[6])
+            self._tell(raw.number)
+        for (_, model, references, megapixels, expected, at_most, local), count in kinds.items():
+            self._accepted += count
+            self._local = self._local or local
+            self._tally.count(model, references, megapixels, expected, at_most, rows=count)
+
+    def _everything(self, raw: RawRow, verdict: Verdict, clash: Clashes | None) -> list[RowProblem]:
+        before, after = verdict[6:] if len(verdict) > 6 else ((), ())
+        column = self._checker.judge.column_of(raw)
+        return everything(problems(before), problems(after), clash, raw.line, column)
 
     def _take(self, raw: AnyRow) -> None:
         if isinstance(raw, IdleRow):
@@ -206,28 +250,6 @@ class _Making:
         else:
             self._refuse(raw, found)
         self._tell(raw.number)
-
-    def _take_with_helpers(self, rows: Iterator[AnyRow], helpers: int) -> None:
-        judge, apart, count, lines = self._checker.judge, self._checker.apart, self._tally.count, self._lines
-        many = judged_by_many(rows, judge, self._terms, lines=lines is not None, helpers=helpers, env=python_env())
-        with many as judged:
-            for raw, verdict in judged:
-                if verdict is None or not isinstance(raw, RawRow):
-                    self._take(raw)
-                    continue
-                id_, key, place, pictures, kind, line, before, after = verdict
-                clashes = apart.clashes(raw.line, id_, key, place, pictures)
-                if kind is not None and clashes is None:
-                    self._accepted += 1
-                    limit_group, model, references, megapixels, expected, at_most, local = kind
-                    self._local = self._local or local
-                    count(model, references, megapixels, expected, at_most)
-                    if lines is not None:
-                        lines(limit_group, line, local)
-                else:
-                    own = problems(before), problems(after)
-                    self._refuse(raw, everything(*own, clashes, raw.line, judge.column_of(raw)))
-                self._tell(raw.number)
 
     def _refuse(self, raw: RawRow | BrokenRow, found: list[RowProblem]) -> None:
         self._invalid += 1

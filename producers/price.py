@@ -156,12 +156,14 @@ class Tally:
         """Count one accepted row."""
         self.count(row.request.model, len(row.request.inputs) - 1, row.megapixels, row.expected, row.at_most)
 
-    def count(self, model: str, references: int, megapixels: int, expected: int, at_most: int) -> None:
-        """Count one accepted row, of which only this is known."""
+    def count(
+        self, model: str, references: int, megapixels: int, expected: int, at_most: int, *, rows: int = 1
+    ) -> None:
+        """Count accepted rows of one kind, of which only this is known."""
         for sums in (self._models[model], self._kinds[model, megapixels, references]):
-            sums[0] += 1
-            sums[1] += expected
-            sums[2] += at_most
+            sums[0] += rows
+            sums[1] += rows * expected
+            sums[2] += rows * at_most
         if at_most > self._dearest:
             self._dearest = at_most
 

@@ -21,6 +21,11 @@ class Apart:
         self._outputs = Seen()
         self._pictures = Seen()
 
+    def expect(self, rows: int) -> None:
+        """Make room for so many rows."""
+        self._ids.expect(rows)
+        self._outputs.expect(rows)
+
     def clashes(
         self, line: int, id_: str, key: str, place: str, pictures: Sequence[tuple[str, str]]
     ) -> tuple[list[RowProblem], list[RowProblem]] | None:
@@ -39,6 +44,8 @@ class Apart:
             message = f"the output key {shown(key)} is that of line {first:,} already"
             right = "two keys may not differ in case or accents alone; change the id, or use --output"
             return [], [problem("output", "output_duplicate", message, right)]
+        if not pictures and not self._pictures.used:
+            return None
         found: list[RowProblem] = []
         for uri, source in pictures:
             # A picture that many rows name was looked for when it was first seen, and by each output since.
@@ -47,8 +54,7 @@ class Apart:
             if before is not None:
                 message = f"the picture {shown(uri)} would be replaced by the output of line {before:,}"
                 found.append(problem("image", "output_is_input", message, _RIGHT))
-        first = self._pictures.find(place) if len(self._pictures) else None
-        if first is not None:
+        if self._pictures.used and (first := self._pictures.find(place)) is not None:
             message = f"at the output key {shown(key)} lies the picture of line {first:,}"
             found.append(problem("output", "output_is_input", message, _RIGHT))
         return ([], found) if found else None

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from queue import SimpleQueue
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from producers.manifest.judging import Judge
 from producers.manifest.learnt import Terms
-from producers.manifest.plain import Kind, Plain
+from producers.manifest.plain import Kind, Plain, PlainVerdict
 from producers.manifest.problems import RowProblem
 from producers.manifest.rows import AnyRow, RawRow
 
@@ -37,21 +37,15 @@ _PIPE_BYTES = 1 << 20
 _LENGTH = 4
 _KINDS = 4_096
 
+Told = tuple[tuple[str, str, str, str], ...]
+"""Problems, each as column, code, message and remedy."""
 
-class Verdict(NamedTuple):
-    """What a row by itself comes to, as it travels between processes: `Judged`, in nothing but plain values.
-
-    `kind` is None where there is a problem; `line` is the row's line of the plan, empty where none is asked for.
-    """
-
-    id: str
-    key: str
-    place: str
-    pictures: tuple[tuple[str, str], ...]
-    kind: Kind | None
-    line: str
-    before: tuple[tuple[str, str, str, str], ...] = ()
-    after: tuple[tuple[str, str, str, str], ...] = ()
+Wrong = tuple[str, str, str, tuple[tuple[str, str], ...], None, str, Told, Told]
+"""What a row with a problem by itself comes to: the values of a `PlainVerdict`, of which there is no kind, and what is
+wrong before and after its id."""
+Verdict = PlainVerdict | Wrong
+"""What a row by itself comes to, as it travels between processes: `Judged`, in nothing but plain values."""
+Verdicts = list[Verdict]
 
 
 class Bench:
@@ -63,14 +57,14 @@ class Bench:
         self._lines = lines
         self._kinds: dict[Kind, Kind] = {}
 
-    def verdicts(self, rows: Iterable[RawRow]) -> list[tuple[Any, ...]]:
-        """Return a verdict for each row, as a plain tuple."""
+    def verdicts(self, rows: Iterable[tuple[Any, ...]]) -> Verdicts:
+        """Return a verdict for each row, which is a `RawRow` or as plain a tuple."""
         plain, judged = self._plain.verdict, self._verdict
         if not self._plain.any:
-            return [judged(raw) for raw in rows]
-        return [plain(raw) or judged(raw) for raw in rows]
+            return [judged(RawRow(*raw)) for raw in rows]
+        return [plain(raw) or judged(RawRow(*raw)) for raw in rows]
 
-    def _verdict(self, raw: RawRow) -> tuple[Any, ...]:
+    def _verdict(self, raw: RawRow) -> Verdict:
         _, row, id_, key, place, pictures, before, after = self._judge.judge(raw)
         if row is None:
             return id_, key, place, pictures, None, "", _plain(before), _plain(after)
@@ -83,7 +77,7 @@ class Bench:
         return id_, key, place, pictures, kind, row.as_line() if self._lines else ""
 
 
-def problems(told: Iterable[tuple[str, str, str, str]]) -> tuple[RowProblem, ...]:
+def problems(told: Told) -> tuple[RowProblem, ...]:
     """Return the problems of a verdict; their line is filled in later."""
     return tuple(RowProblem(line=0, column=c, code=code, message=m, remedy=r) for c, code, m, r in told)
 
@@ -129,15 +123,15 @@ class _Helper:
     def send(self, rows: Sequence[RawRow]) -> bool:
         """Hand over a block; False if the helper is gone."""
         self._sent += 1
-        return self._write(marshal.dumps([tuple(raw) for raw in rows]))
+        return self._write(marshal.dumps(list(map(tuple, rows))))
 
-    def answer(self) -> list[tuple[Any, ...]] | None:
+    def answer(self) -> Verdicts | None:
         """Return the verdicts of the oldest block that is not answered; None if the helper is gone."""
         found = self._answers.get()
         if found is None:
             self._answers.put(None)  # for the blocks after it
             return None
-        told: list[tuple[Any, ...]] = marshal.loads(found)  # noqa: S302 - our own process wrote it
+        told: Verdicts = marshal.loads(found)  # noqa: S302 - our own process wrote it
         return told
 
     def end(self) -> None:
@@ -166,8 +160,12 @@ class _Helper:
         self._answers.put(None)
 
 
+Block = tuple[Sequence[AnyRow], Sequence[Verdict | None]]
+"""Rows that follow each other, and the verdict of each; None of what is no row to judge."""
+
+
 class _Block:
-    """Rows that follow each other, and their verdicts."""
+    """Rows whose verdicts may be on their way."""
 
     def __init__(self, rows: Sequence[AnyRow], bench: Bench, helper: _Helper | None) -> None:
         self._rows = rows
@@ -180,27 +178,28 @@ class _Block:
     def ready(self) -> bool:
         return self._helper is None or self._helper.answered
 
-    def judged(self) -> Iterator[tuple[AnyRow, Verdict | None]]:
+    def judged(self) -> Block:
         verdicts = self._verdicts
         if verdicts is None and self._helper is not None:
             verdicts = self._helper.answer()
         if verdicts is None:
             verdicts = self._bench.verdicts(self._raw)
+        if len(verdicts) == len(self._rows):
+            return self._rows, verdicts
         found = iter(verdicts)
-        for row in self._rows:
-            yield row, Verdict(*next(found)) if isinstance(row, RawRow) else None
+        return self._rows, [next(found) if isinstance(row, RawRow) else None for row in self._rows]
 
 
 @contextmanager
 def judged_by_many(
-    rows: Iterable[AnyRow], judge: Judge, terms: Terms, *, lines: bool, helpers: int, env: Mapping[str, str]
-) -> Iterator[Iterator[tuple[AnyRow, Verdict | None]]]:
-    """Yield every row in order with its verdict (None for what is no row to judge), while helpers judge most of them.
+    rows: Iterable[AnyRow], bench: Bench, terms: Terms, *, lines: bool, helpers: int, env: Mapping[str, str]
+) -> Iterator[Iterator[Block]]:
+    """Yield every row in order, in blocks, with its verdict, while helpers judge most of them.
 
     Args:
-        rows: what is left of a manifest.
-        judge: this process's own.
-        terms: what the judge was made of; the columns have to be known.
+        rows: some of a manifest.
+        bench: this process's own.
+        terms: what the judges are made of; the columns have to be known.
         lines: whether the rows' lines of the plan are wanted.
         helpers: how many other processes to start.
         env: their environment.
@@ -213,20 +212,18 @@ def judged_by_many(
         for _ in range(helpers):
             started.append(_Helper(terms, lines=lines, env=env))
             stack.callback(started[-1].end)
-        yield _in_order(iter(rows), Bench(judge, lines=lines), started)
+        yield _in_order(iter(rows), bench, started)
 
 
-def _in_order(
-    rows: Iterator[AnyRow], bench: Bench, helpers: Sequence[_Helper]
-) -> Iterator[tuple[AnyRow, Verdict | None]]:
+def _in_order(rows: Iterator[AnyRow], bench: Bench, helpers: Sequence[_Helper]) -> Iterator[Block]:
     waiting: deque[_Block] = deque()
     while some := list(islice(rows, ROWS_PER_BLOCK)):
         helper = next((one for one in helpers if one.room), None)
         waiting.append(_Block(some, bench, helper))
         while waiting and (waiting[0].ready or len(waiting) >= _MOST_BLOCKS):
-            yield from waiting.popleft().judged()
+            yield waiting.popleft().judged()
     while waiting:
-        yield from waiting.popleft().judged()
+        yield waiting.popleft().judged()
 
 
 def _plain(found: Iterable[RowProblem]) -> tuple[tuple[str, str, str, str], ...]:
@@ -254,8 +251,7 @@ def main(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     bench = Bench(Judge(terms), lines=lines)
     _write_frame(stdout, b"")  # ready: whoever started us judges alone until then
     for frame in frames:
-        rows: Iterable[tuple[Any, ...]] = marshal.loads(frame)  # noqa: S302 - as above
-        _write_frame(stdout, marshal.dumps(bench.verdicts(RawRow(*row) for row in rows)))
+        _write_frame(stdout, marshal.dumps(bench.verdicts(marshal.loads(frame))))  # noqa: S302 - as above
 
 
 if __name__ == "__main__":

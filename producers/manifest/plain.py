@@ -6,21 +6,21 @@ is taken here it would say the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobs.row import Frame, quoted
 from producers.manifest.damage import damaged_id, failed_formula
 from producers.manifest.inputs import Input, InputError
 from producers.manifest.judging import MAX_ID, MAX_PROMPT, Judge
 from producers.manifest.output import MAX_KEY_BYTES, OPEN_EXTENSION, same_place, unsafe
-from producers.manifest.rows import RawRow
 
 Kind = tuple[str, str, int, int, int, int, bool]
 """What rows are counted by: limit group, model, references, megapixels, expected and at most in micro-dollars, and
 whether a picture is local."""
-PlainVerdict = tuple[str, str, str, tuple[tuple[str, str], ...], Kind, str]
+Pictures = tuple[tuple[str, str], ...]
+PlainVerdict = tuple[str, str, str, Pictures, Kind, str]
 """The first values of a `Verdict`: of a plain row nothing is wrong."""
 
 _REMEMBERED = 4_096
@@ -34,6 +34,13 @@ class _Asking(NamedTuple):
     frame: Frame
 
 
+class _Folder(NamedTuple):
+    """What pictures of a folder have in common: whether they may be read, and whether outputs may replace them."""
+
+    allowed: bool
+    own: bool
+
+
 class Plain:
     """Judges the plain rows of a manifest whose columns are known; `lines` says whether their lines are wanted.
 
@@ -42,28 +49,29 @@ class Plain:
 
     def __init__(self, judge: Judge, *, lines: bool) -> None:
         learnt, options = judge.learnt, judge.terms.options
-        meaning, output, width = learnt.meaning, learnt.output, len(learnt.columns)
+        meaning, output = learnt.meaning, learnt.output
         self._judge = judge
         self._learnt = learnt
         self._lines = lines
-        self._width = width
+        self._width = len(learnt.columns)
         self._prefix = options.prefix
         self._dates = options.date_ids
-        self._addresses = "s3://" if options.pass_urls or meaning.pass_urls is not None else ("s3://", "https://")
+        self._passes = options.pass_urls or meaning.pass_urls is not None
         model = [meaning.model] if meaning.model is not None else []
         self._asked = _picked([*model, *(at for at, _ in meaning.fields)])
         self._askings: dict[tuple[str, ...], _Asking | None] = {}
-        self._in_prompt = _picked(sorted(learnt.prompt.positions if learnt.prompt is not None else ()))
-        self._in_key = _picked(sorted(at for at in output.positions if at < width))
-        self._named = any(at >= width for at in output.positions)
+        self._folders: dict[str, _Folder] = {}
+        self._in_prompt = _picked(learnt.prompt.places if learnt.prompt is not None else ())
+        self._in_key = _picked(output.places)
+        self._named = any(at >= self._width for at in output.positions)
         lead, prefix = output.lead.casefold(), options.prefix.casefold()
         self._all_looked_at = OPEN_EXTENSION in lead or prefix.startswith(lead)
         fixed = "".join(step for step in output.steps if isinstance(step, str)).replace(OPEN_EXTENSION, "")
         alone = learnt.given is None and not judge.terms.made
-        self.any = alone and fixed.isprintable() and not _is_odd(fixed)
+        self.any = alone and fixed.isprintable() and '"' not in fixed and not _is_odd(fixed)
 
-    def verdict(self, raw: RawRow) -> PlainVerdict | None:
-        """Return what a plain row comes to; None for any other."""
+    def verdict(self, raw: tuple[Any, ...]) -> PlainVerdict | None:
+        """Return what a plain row, which is a `RawRow` or as plain a tuple, comes to; None for any other."""
         number, _, cells, _, record, _ = raw
         if type(cells) is not tuple or len(cells) != self._width:
             return None
@@ -73,22 +81,23 @@ class Plain:
         asking, picture = self._asking(cells), self._picture(cells)
         if asking is None or picture is None:
             return None
+        uri, name, pictures = picture
         meaning = self._learnt.meaning
         id_ = stem = cells[meaning.id].strip() if meaning.id is not None else ""
         if not id_:
-            id_ = picture.name
+            id_ = name
             stem = id_.rpartition(".")[0] or id_
         elif damaged_id(id_, dates=self._dates):
             return None
         prompt, key = self._prompt(cells), self._key(cells, stem, number)
         if not prompt or not key or not id_ or len(id_) > MAX_ID:
             return None
-        place = same_place(key, asking.extension)
-        pictures, line = self._own(picture), ""
+        place, line = same_place(key, asking.extension), ""
         if self._lines:
             group = cells[self._learnt.group].strip() if self._learnt.group is not None else ""
-            prompt, uri, output = quoted(prompt), quoted(picture.uri), quoted(key)
-            line = asking.frame.line(number, f'"{id_}"', f'"{group}"', prompt, uri, output, f'["{text}"]', record)
+            line = asking.frame.line(
+                number, f'"{id_}"', f'"{group}"', quoted(prompt), f'"{uri}"', f'"{key}"', f'["{text}"]', record
+            )
         return id_, key, place, pictures, asking.kind, line
 
     def _asking(self, cells: tuple[str, ...]) -> _Asking | None:
@@ -117,53 +126,63 @@ class Plain:
         )
         return _Asking((group, name, 0, megapixels, expected, at_most, False), asked.extension, frame)
 
-    def _picture(self, cells: tuple[str, ...]) -> Input | None:
+    def _picture(self, cells: tuple[str, ...]) -> tuple[str, str, Pictures] | None:
+        """Return the picture's URI and name, and what an output might replace; None if it is to be looked at."""
         place = self._learnt.meaning.image
-        text = cells[place].strip() if place is not None else ""
+        uri = cells[place].strip() if place is not None else ""
+        if uri.startswith("s3://"):
+            head, _, name = uri.rpartition("/")
+            folder = self._folders.get(head)
+            if folder is None:
+                folder = self._folder(head)
+            if not folder.allowed or not name:
+                return None
+            return uri, name, self._judge.own_pictures([Input(uri, name)]) if folder.own else ()
         # The name of a picture whose address has escapes can hold anything.
-        if not text.startswith(self._addresses) or ("%" in text and text[0] == "h"):
+        if not uri.startswith("https://") or self._passes or "%" in uri:
             return None
         try:
-            return self._judge.inputs.find(text)
+            return uri, self._judge.inputs.find(uri).name, ()
         except InputError:
             return None
+
+    def _folder(self, head: str) -> _Folder:
+        if len(self._folders) >= _REMEMBERED:
+            self._folders.clear()
+        try:
+            one = self._judge.inputs.find(f"{head}/x")
+        except InputError:
+            found = _Folder(allowed=False, own=False)
+        else:
+            # What begins with the folder of every key does so up to a slash.
+            found = _Folder(allowed=True, own=bool(self._judge.own_pictures([one])))
+        self._folders[head] = found
+        return found
 
     def _prompt(self, cells: tuple[str, ...]) -> str:
         """Return the prompt; an empty text if it is to be looked at."""
         place, template = self._learnt.meaning.prompt, self._learnt.prompt
         prompt = cells[place] if place is not None else ""
         if not prompt.strip():
-            if template is None or not all(map(str.strip, self._in_prompt(cells))):
+            values = self._in_prompt(cells)
+            if template is None or not all(map(str.strip, values)):
                 return ""
-            prompt = template.filled(cells)
+            prompt = template.filled(values)
             if failed_formula(prompt):
                 return ""
         return prompt if len(prompt) <= MAX_PROMPT else ""
 
     def _key(self, cells: tuple[str, ...], stem: str, number: int) -> str:
         """Return the output key; an empty text if it is to be looked at."""
-        literal, output = self._learnt.meaning.output, self._learnt.output
-        if (literal is not None and cells[literal].strip()) or not all(map(str.strip, self._in_key(cells))):
+        literal = self._learnt.meaning.output
+        values = self._in_key((*cells, stem, str(number)) if self._named else cells)
+        if (literal is not None and cells[literal].strip()) or not all(map(str.strip, values)):
             return ""
-        if not self._named:
-            key = output.filled(cells)
-        elif stem.strip():
-            key = output.filled((*cells, stem, str(number)))
-        else:
-            return ""
+        key = self._learnt.output.filled(values)
         # What the first conditions let pass is a plain ASCII path, of which `unsafe` has nothing to say.
         if self._all_looked_at or _is_suspect(key):
             return "" if unsafe(key, self._prefix) else key
         return key
-
-    def _own(self, picture: Input) -> tuple[tuple[str, str], ...]:
-        own, folder = self._learnt.own, self._learnt.own_folder
-        uri = picture.uri
-        if not own or not uri.startswith(own):
-            return ()
-        if uri.isascii() and uri[len(own) : len(own) + len(folder)].lower() != folder:
-            return ()
-        return self._judge.own_pictures([picture])
 
 
 def _is_odd(text: str) -> bool:
@@ -178,12 +197,12 @@ def _is_suspect(key: str) -> bool:
     return key.startswith(("/", ".")) or key.endswith("/")
 
 
-def _picked(places: Sequence[int]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+def _picked(places: Iterable[int | None]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
     """Return what picks the cells at these places."""
-    match places:
+    match [place for place in places if place is not None]:
         case []:
             return lambda _: ()
         case [place]:
             return lambda cells: (cells[place],)
-        case _:
-            return itemgetter(*places)
+        case several:
+            return itemgetter(*several)

@@ -116,13 +116,16 @@ class TextManifest(Manifest):
             records = self._records(text)
             next(records, None)
             number = 0
-            blanks = Blanks()
+            blanks, is_after_blank = Blanks(), False
             for record, (line, found, length) in enumerate(records, 1):
                 cells = tuple(found)
                 if not cells[0].strip() and not "".join(cells).strip():
                     yield from blanks.take(record, cells)
+                    is_after_blank = True
                     continue
-                yield from blanks.end()
+                if is_after_blank:
+                    yield from blanks.end()
+                    is_after_blank = False
                 number += 1
                 if length > MAX_CELL:
                     long = next((at for at, cell in enumerate(cells) if len(cell) > MAX_CELL), None)
@@ -130,7 +133,7 @@ class TextManifest(Manifest):
                         name = self._header[long] if long < len(self._header) else ""
                         yield BrokenRow(number, unreadable(line, name, *LONG_CELL), cells, record)
                         continue
-                yield RawRow(number, line, cells, record=record)
+                yield RawRow(number, line, cells, (), record)
             yield from blanks.end()
 
     def _json_rows(self, pieces: Callable[[io.TextIOWrapper], Iterator[tuple[int, str]]]) -> Iterator[AnyRow]:

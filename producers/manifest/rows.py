@@ -132,10 +132,10 @@ class Manifest(ABC):
         try:
             for row in self._read():
                 if isinstance(row, IdleRow):
-                    idle += 1
+                    idle = many = idle + 1
                 else:
-                    self.rows_read = row.number
-                if max(self.rows_read, idle) > MAX_ROWS:
+                    self.rows_read = many = row.number
+                if many > MAX_ROWS:
                     raise ManifestError(f"the manifest has over {MAX_ROWS:,} rows", remedy="split it")
                 yield row
         except UnicodeDecodeError:

@@ -13,11 +13,17 @@ class Seen:
     """An open-addressing table from the hash of a text to the line where it was first seen."""
 
     def __init__(self) -> None:
+        self.used = 0
+        """How many texts it has seen."""
         self._resize(1 << 10)
-        self._used = 0
 
-    def __len__(self) -> int:
-        return self._used
+    def expect(self, texts: int) -> None:
+        """Make room for so many texts at once: to grow by and by costs as much again as to remember them."""
+        size = self._last + 1
+        while size < 2 * texts:
+            size *= 2
+        if size > self._last + 1:
+            self._grow(size)
 
     def find(self, text: str) -> int | None:
         """Return the line on which `text` was first seen, None if it is new; nothing is remembered."""
@@ -42,9 +48,9 @@ class Seen:
             at = (at + 1) & mask
         slots[at] = mark
         self._lines[at] = line
-        self._used += 1
-        if self._used * 2 > mask:
-            self._grow()
+        self.used = used = self.used + 1
+        if used * 2 > mask:
+            self._grow(2 * mask + 2)
         return None
 
     def _resize(self, size: int) -> None:
@@ -52,9 +58,9 @@ class Seen:
         self._lines = array("I", bytes(4 * size))
         self._last = size - 1
 
-    def _grow(self) -> None:
+    def _grow(self, size: int) -> None:
         old = zip(self._slots, self._lines, strict=True)
-        self._resize((self._last + 1) * 2)
+        self._resize(size)
         slots, lines, mask = self._slots, self._lines, self._last
         for mark, line in old:
             if mark:

@@ -164,6 +164,9 @@ class Bound:
     _texts: tuple[str, ...] = field(init=False)
     _values: tuple[tuple[int, str, int | None, Filter | None], ...] = field(init=False)
     """Which of the texts is a value, and of it the column, the position and the filter: rendering is a row's work."""
+    _form: str = field(init=False)
+    _filters: tuple[Filter | None, ...] = field(init=False)
+    """Of each value; empty where none has one."""
 
     def __post_init__(self) -> None:
         texts = tuple(step if isinstance(step, str) else "" for step in self.steps)
@@ -174,6 +177,10 @@ class Bound:
         )
         object.__setattr__(self, "_texts", texts)
         object.__setattr__(self, "_values", values)
+        form = "".join(step.replace("%", "%%") if isinstance(step, str) else "%s" for step in self.steps)
+        object.__setattr__(self, "_form", form)
+        filters = tuple(filtered for _, _, _, filtered in values)
+        object.__setattr__(self, "_filters", filters if any(filters) else ())
 
     @property
     def positions(self) -> frozenset[int]:
@@ -210,10 +217,14 @@ class Bound:
             out[at] = value if not fold or value.isprintable() else _CONTROL.sub(" ", value)
         return "".join(out)
 
+    @property
+    def places(self) -> tuple[int | None, ...]:
+        """Which cell each value is of, in the order of the text; None for a name that no row had so far."""
+        return tuple(position for _, _, position, _ in self._values)
+
     def filled(self, values: Sequence[str]) -> str:
-        """Return the text for one row whose values are known to be neither empty nor blank, each as it is."""
-        out = list(self._texts)
-        for at, _, position, filtered in self._values:
-            if position is not None:
-                out[at] = values[position] if filtered is None else filtered(values[position])
-        return "".join(out)
+        """Return the text for one row of which nothing is to be looked at: the values of its `places`, as they are."""
+        if self._filters:
+            pairs = zip(values, self._filters, strict=True)
+            values = [value if filtered is None else filtered(value) for value, filtered in pairs]
+        return self._form % tuple(values)

@@ -387,7 +387,7 @@ def test_ten_thousand_texts_are_told_apart() -> None:
 
     assert all(seen.first(f"id-{n}", n) is None for n in range(10_000))
     assert [seen.first(f"id-{n}", 0) for n in range(0, 10_000, 999)] == list(range(0, 10_000, 999))
-    assert len(seen) == 10_000
+    assert seen.used == 10_000
 
 
 def test_even_the_empty_text_is_remembered() -> None:
