@@ -54,8 +54,8 @@ class Seen:
         return None
 
     def _resize(self, size: int) -> None:
-        self._slots = array("q", bytes(8 * size))
-        self._lines = array("I", bytes(4 * size))
+        self._slots = array("q", [0]) * size
+        self._lines = array("I", [0]) * size
         self._last = size - 1
 
     def _grow(self, size: int) -> None:
