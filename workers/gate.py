@@ -27,6 +27,7 @@ from jobs.ledger.change import Closed
 from jobs.ledger.port import Ledger, Recorded
 from jobs.money import Days, Reached
 from jobs.states import apply
+from workers.lines import Lines, Turn
 
 LONGEST_WAIT_S = 5.0
 PRIMED_WAIT_S = 6.5
@@ -73,18 +74,22 @@ class Gate:
         self._days = days or Days()
         self._key_spent = key_spent
         self._places = places
-        self._freed = threading.Condition()
-        self._generation = 0
+        self._lines = Lines()
+        self._room = threading.Condition()
+        self._counting = threading.Lock()
         self._primed: Counter[Pool] = Counter()
         self._waiting: Counter[str] = Counter()
         self._in_vain: set[Pool] = set()
         self._not_before = 0.0
 
     def freed(self) -> None:
-        """Wake those who wait: a slot was freed, or a shutdown begins."""
-        with self._freed:
-            self._generation += 1
-            self._freed.notify_all()
+        """Wake the first of those who wait: a slot was freed. Where a shutdown begins, wake everybody."""
+        if not self._stopping.is_set():
+            self._lines.wake()
+            return
+        self._lines.wake_all()
+        with self._room:
+            self._room.notify_all()
 
     def waiting(self, account: str) -> int:
         """Return how many of this process wait for places of an account."""
@@ -119,8 +124,8 @@ class Gate:
             return self._elsewhere(after, asked)
         pool, until = (begun.account, job.order.limit_group), time.monotonic() + LONGEST_WAIT_S
         most = self._places(job.order.limit_group)
-        with self._waits(begun.account), self._freed:
-            self._freed.wait_for(lambda: self._primed[pool] < most or self._stopping.is_set(), until - time.monotonic())
+        with self._waits(begun.account), self._room:
+            self._room.wait_for(lambda: self._primed[pool] < most or self._stopping.is_set(), until - time.monotonic())
             if self._stopping.is_set():
                 return _STOPPING
             return None if self._primed[pool] < most else _no_slot()
@@ -158,51 +163,52 @@ class Gate:
 
     @contextmanager
     def _waits(self, account: str) -> Iterator[None]:
-        with self._freed:
+        with self._counting:
             self._waiting[account] += 1
         try:
             yield
         finally:
-            with self._freed:
+            with self._counting:
                 self._waiting[account] -= 1
 
     @contextmanager
     def _counted(self, pool: Pool) -> Iterator[None]:
-        with self._freed:
+        with self._room:
             self._primed[pool] += 1
         try:
             yield
         finally:
-            with self._freed:
+            with self._room:
                 self._primed[pool] -= 1
-                self._freed.notify_all()
+                self._room.notify_all()
 
     def _entered(self, job: Job, begun: Begun, unless: Callable[[], Event | None], until: float) -> Job | Event:
-        while not self._stopping.is_set():
-            if (event := unless()) is not None:
-                return event
-            generation = self._generation
-            begun, after = self._wished(job, begun)
-            answer = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps)
-            if answer.closed is None:
-                return replace(after, intent=answer.intent)
-            if answer.closed is Closed.NO_SLOT:
-                if not self._wait(generation, until):
-                    return _no_slot()
-            elif answer.closed is Closed.MONEY_OPEN and time.monotonic() < until:
-                self._wait(generation, min(until, time.monotonic() + MONEY_LOOK_S))
-            elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S and time.monotonic() < until:
-                self._stopping.wait(answer.wait_s)
-            else:
-                return self._elsewhere(after, answer)
-        return _STOPPING
+        line = (begun.account, job.order.limit_group, job.order.batch)
+        with self._lines.standing(line) as turn:
+            while True:
+                self._lines.heed(line, turn)
+                if self._stopping.is_set():
+                    return _STOPPING
+                if (event := unless()) is not None:
+                    return event
+                begun, after = self._wished(job, begun)
+                answer = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps)
+                if answer.closed is None:
+                    return replace(after, intent=answer.intent)
+                if answer.closed is Closed.NO_SLOT:
+                    if not self._wait(turn, until):
+                        return _no_slot()
+                elif answer.closed is Closed.MONEY_OPEN and time.monotonic() < until:
+                    self._lines.pass_on(line)  # a smaller reserve may fit
+                    self._wait(turn, min(until, time.monotonic() + MONEY_LOOK_S))
+                elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S and time.monotonic() < until:
+                    self._stopping.wait(answer.wait_s)
+                else:
+                    return self._elsewhere(after, answer)
 
-    def _wait(self, generation: int, until: float) -> bool:
+    def _wait(self, turn: Turn, until: float) -> bool:
         """Wait for news of a freed slot; False when the time is up."""
-        with self._freed:
-            self._freed.wait_for(
-                lambda: self._generation != generation or self._stopping.is_set(), until - time.monotonic()
-            )
+        turn.wait(max(until - time.monotonic(), 0.0))
         return time.monotonic() < until
 
     def _elsewhere(self, job: Job, answer: Recorded) -> Event:

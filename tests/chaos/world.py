@@ -60,6 +60,7 @@ from workers.creditwatch import CreditWatch
 from workers.desk import Desk
 from workers.drain import Drain
 from workers.gate import Gate
+from workers.lines import Turn
 from workers.tick import Tick
 
 START = 1_800_000_000.0
@@ -192,9 +193,9 @@ class Stopping(threading.Event):
 class StandingGate(Gate):
     """A gate whose queue is an actor's place to stand at."""
 
-    def _wait(self, generation: int, until: float) -> bool:
+    def _wait(self, turn: Turn, until: float) -> bool:
         stand("at the gate", START)
-        return self._generation != generation
+        return turn.is_set()
 
 
 @dataclass(slots=True, eq=False)

@@ -88,6 +88,60 @@ def test_a_freed_slot_wakes_who_waits_for_it() -> None:
     assert time.monotonic() - began < 2
 
 
+@contextmanager
+def queue(house: House, rows: range) -> Iterator[tuple[list[int], list[Any]]]:
+    """Let jobs of these rows wait for a slot; gives the looks at the ledger so far, and what became of them."""
+    looks: list[int] = []
+    found: list[Any] = []
+    begin, gate = house.ledger.begin, house.desk.gate
+
+    def counted(*args: Any, **named: Any) -> Recorded:
+        answer = begin(*args, **named)
+        looks.append(1)
+        return answer
+
+    house.ledger.begin = counted  # type: ignore[method-assign]
+    jobs = [house.claimed(f"b.{row}") for row in rows]
+    wishes = [replace(BEGUN, fingerprint=f"f{row}") for row in rows]
+    threads = [
+        threading.Thread(target=lambda job, begun: found.append(gate.enter(job, begun)), args=each)
+        for each in zip(jobs, wishes, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(looks) == len(rows), 5, "all have looked once")
+    yield looks, found
+    house.stopping.set()
+    gate.freed()
+    for thread in threads:
+        thread.join(5)
+
+
+def test_a_freed_slot_costs_two_looks_at_the_ledger_however_many_wait_for_it() -> None:
+    house, taken = full(rows=9)
+    with queue(house, range(2, 8)) as (looks, found):
+        house.moved(taken, NotSubmitted(wait=9.0))
+        house.desk.gate.freed()
+        eventually(lambda: len(looks) >= 8, 5, "one took it, and the next one looked")
+
+    assert sum(isinstance(each, Job) for each in found) == 1
+    assert len(looks) == 6 + 2
+
+
+def test_two_slots_are_taken_where_only_one_was_told_of() -> None:
+    house = make_house(slots=2)
+    house.open(rows=9)
+    taken = [entered(house, f"b.{row}", replace(BEGUN, fingerprint=f"t{row}")) for row in (1, 2)]
+    with queue(house, range(3, 8)) as (_, found):
+        for job in taken:
+            house.moved(job, NotSubmitted(wait=9.0))
+        house.desk.gate.freed()
+
+        eventually(lambda: len(found) == 2, 5, "both are taken")
+
+    assert [isinstance(each, Job) for each in found[:2]] == [True, True]
+
+
 def test_a_slot_that_is_freed_while_redis_is_asked_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     house, taken = full()
     job = house.claimed("b.2")

@@ -1,0 +1,96 @@
+"""A freed slot wakes the first of each line; whoever leaves a line wakes the next one."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.lines import Line, Lines, Turn
+
+ONE: Line = ("main", "flux", "one")
+OTHER: Line = ("main", "flux", "other")
+
+
+def woken(turns: list[Turn]) -> list[int]:
+    return [n for n, turn in enumerate(turns) if turn.is_set()]
+
+
+def test_a_freed_slot_wakes_the_first_of_each_line() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(line)) for line in (ONE, ONE, OTHER, OTHER)]
+
+        lines.wake()
+
+        assert woken(turns) == [0, 2]
+
+
+def test_two_freed_slots_wake_two_although_neither_has_looked_yet() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(ONE)) for _ in range(3)]
+
+        lines.wake()
+        lines.wake()
+
+        assert woken(turns) == [0, 1]
+
+
+def test_whoever_leaves_wakes_the_next_one() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        with lines.standing(ONE):
+            turns = [stack.enter_context(lines.standing(ONE)) for _ in range(2)]
+
+        assert woken(turns) == [0]
+
+
+def test_whoever_was_woken_and_found_nothing_stays_the_first() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(ONE)) for _ in range(2)]
+        lines.wake()
+        lines.heed(ONE, turns[0])
+
+        lines.wake()
+
+        assert woken(turns) == [0]
+
+
+def test_a_shutdown_wakes_everybody() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(line)) for line in (ONE, ONE, OTHER)]
+
+        lines.wake_all()
+
+        assert woken(turns) == [0, 1, 2]
+
+
+@given(st.lists(st.sampled_from(["join", "wake", "look", "leave"]), max_size=60), st.randoms(use_true_random=False))
+def test_as_long_as_anybody_waits_news_wake_somebody_who_did_not_know_yet(moves: list[str], random: Random) -> None:
+    lines = Lines()
+    standing: list[tuple[Turn, ExitStack]] = []
+    for move in moves:
+        asleep = [turn for turn, _ in standing if not turn.is_set()]
+        if move == "join":
+            stack = ExitStack()
+            standing.append((stack.enter_context(lines.standing(ONE)), stack))
+        elif move == "wake":
+            lines.wake()
+            assert sum(turn.is_set() for turn in asleep) == min(len(asleep), 1)
+        elif move == "look" and standing:
+            turn, _ = random.choice(standing)
+            lines.heed(ONE, turn)
+            assert not turn.is_set()
+        elif move == "leave" and standing:
+            left = standing.pop(random.randrange(len(standing)))
+            left[1].close()
+            others = [turn for turn in asleep if turn is not left[0]]
+            assert sum(turn.is_set() for turn in others) == min(len(others), 1)
+    for _, stack in standing:
+        stack.close()
+    assert not lines._lines
