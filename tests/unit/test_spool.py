@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from jobs.job import Job, State
 from jobs.pictures import check_result
@@ -186,6 +187,19 @@ def test_what_the_disk_has_spoilt_is_set_aside_and_never_believed(spool: Spool, 
     assert data is None
     assert list(spool.all()) == []
     assert len(list((spool.folder / "damaged").iterdir())) == 1
+
+
+def test_what_was_let_go_since_it_was_found_is_not_called_damaged(spool: Spool) -> None:
+    spool.keep(JOB, RESULT, SEEN)
+    found = spool.find(JOB)
+    assert found is not None
+    spool.let_go(JOB)
+
+    with capture_logs() as said:
+        data = spool.read(found)
+
+    assert data is None
+    assert said == []
 
 
 def test_half_of_what_a_dead_process_wrote_is_swept_away_and_what_a_living_one_writes_is_not(spool: Spool) -> None:

@@ -84,10 +84,15 @@ class Shelf:
         return len(sizes), sum(sizes)
 
     def read(self, kept: Kept) -> bytes | None:
-        """Return the bytes of a result; None, and it lies under `damaged`, where they are not what was delivered."""
+        """Return the bytes of a result; None, and it lies under `damaged`, where they are not what was delivered.
+
+        None as well where it was removed since it was found.
+        """
         try:
             data = (kept.path / _picture(kept.about)).read_bytes()
         except FileNotFoundError:
+            if not kept.path.exists():
+                return None
             data = b""
         if sha256(data).hexdigest() == kept.about.sha256:
             return data
