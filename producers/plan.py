@@ -7,7 +7,7 @@ million rows holds only its counts and the first problems; the rest of the probl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -16,27 +16,27 @@ from jobs.batch import Table
 from jobs.bounds import Bounds
 from jobs.models import Catalogue
 from jobs.row import IdleRow, Row
-from producers.manifest.checking import Clashes, RowChecker, everything
+from producers.manifest.checking import RowChecker, everything
 from producers.manifest.columns import speaking
-from producers.manifest.helpers import Bench, Verdict, helpers_here, judged_by_many, problems
 from producers.manifest.learnt import Terms
 from producers.manifest.listing import Objects, s3_place
 from producers.manifest.opened import open_manifest
 from producers.manifest.options import PlanOptions
 from producers.manifest.output import batch_name
-from producers.manifest.plain import Kind
+from producers.manifest.plain import Kind, Plain
 from producers.manifest.problems import ErrorsFile, ManifestError, RowProblem
 from producers.manifest.rows import MAX_ROWS, AnyRow, BrokenRow, Manifest, RawRow
 from producers.price import Estimate, Tally
 from producers.sources.mapping import Mapped
 from producers.sources.profile import read_profile
-from producers.stack.part import python_env
 
 __all__ = ["ManifestError", "Plan", "PlanOptions", "RowProblem", "make_plan"]
 
 SHOWN_PROBLEMS = 50
-ALONE_ROWS = 50_000
-"""Rows after which other processes are asked for help: starting them takes as long as checking some thousands."""
+EXPECTED_AFTER = 50_000
+"""Rows after which it can be said how many will come, and room is made for what is remembered of them."""
+KINDS = 1_000
+"""Rows of so many kinds are counted together."""
 _PROGRESS_ROWS = 1_000
 
 
@@ -90,12 +90,11 @@ def make_plan(
     settles: Callable[[], bool] = lambda: True,
     on_progress: OnProgress | None = None,
     objects: Objects | None = None,
-    helpers: int | None = None,
 ) -> Plan:
     """Return the plan of the manifest at `path`.
 
-    Where nobody needs the rows themselves (there is no `sink`, and none can be settled) they are checked in blocks,
-    those of a long table by several processes. Nothing that is returned, written or told depends on it.
+    Where nobody needs the rows themselves (there is no `sink`, and none can be settled) plain ones are not made at all
+    (`producers.manifest.plain`). Nothing that is returned, written or told depends on it.
 
     Args:
         path: the manifest: a file, a folder, or `s3://bucket/prefix/` as a path.
@@ -111,7 +110,6 @@ def make_plan(
         on_progress: told the number of rows read so far, and what part of the manifest that is (from 0 to 1; None where
             nobody can tell), now and then.
         objects: lists what lies under (bucket, prefix); needed where the manifest is a prefix.
-        helpers: how many processes help with a long table; None for one a core beside this one.
 
     Raises:
         ManifestError: the manifest as a whole cannot be used; nothing was written then.
@@ -135,7 +133,7 @@ def make_plan(
         )
         with ErrorsFile(errors_csv) as errors:
             making = _Making(manifest, terms, errors, sink, lines, aside, settle, on_progress)
-            making.take_all(settles, helpers_here() if helpers is None else helpers)
+            making.take_all(settles)
         return making.plan(path, mapped, errors_csv)
     except ManifestError as error:
         error.file = error.file or s3_place(path) or path.name
@@ -170,7 +168,7 @@ class _Making:
         self._accepted = self._unchanged = self._invalid = self._problems = self._unmatched = 0
         self._local = False
 
-    def take_all(self, settles: Callable[[], bool], helpers: int) -> None:
+    def take_all(self, settles: Callable[[], bool]) -> None:
         """Take every row of the manifest."""
         rows = self._manifest.rows()
         first = list(islice(rows, 1))
@@ -179,57 +177,47 @@ class _Making:
             for raw in chain(first, rows):
                 self._take(raw)
         else:
-            self._take_blocks(chain(first, rows), helpers)
+            self._take_plain_ones_quickly(chain(first, rows))
         self._checker.judge.finish()
         for problem in self._manifest.unmatched():
             self._unmatched += 1
             self._errors.write(problem)
             self._first.extend([problem] if len(self._first) < SHOWN_PROBLEMS else [])
 
-    def _take_blocks(self, rows: Iterator[AnyRow], helpers: int) -> None:
-        lines = self._lines is not None
-        bench = Bench(self._checker.judge, lines=lines)
-        some: Iterator[AnyRow] = islice(rows, ALONE_ROWS)
-        started = 0
-        while first := list(islice(some, 1)):
-            many = judged_by_many(
-                chain(first, some), bench, self._terms, lines=lines, helpers=started, env=python_env()
-            )
-            with many as judged:
-                for block, verdicts in judged:
-                    self._take_block(block, verdicts)
-            some, started = rows, helpers
-            self._expect_rest()
+    def _take_plain_ones_quickly(self, rows: Iterator[AnyRow]) -> None:
+        judge, clashes, lines = self._checker.judge, self._checker.apart.clashes, self._lines
+        plain = Plain(judge, lines=lines is not None)
+        verdict_of, kinds = plain.verdict, Counter[Kind]()
+        for count, raw in enumerate(rows, 1):
+            if count == EXPECTED_AFTER:
+                self._expect_rest()
+            if not plain.any or not isinstance(raw, RawRow) or (verdict := verdict_of(raw)) is None:
+                self._take(raw)
+                continue
+            id_, key, place, pictures, kind, line = verdict
+            clash = clashes(raw.line, id_, key, place, pictures)
+            if clash is not None:
+                self._refuse(raw, everything((), (), clash, raw.line, judge.column_of(raw)))
+            else:
+                kinds[kind] += 1
+                if len(kinds) > KINDS:
+                    self._count(kinds)
+                if lines is not None:
+                    lines(kind[0], line, kind[6])
+            self._tell(raw.number)
+        self._count(kinds)
 
     def _expect_rest(self) -> None:
         share = self._manifest.read_so_far
         if share:
             self._checker.apart.expect(min(round(self._manifest.rows_read / share), MAX_ROWS))
 
-    def _take_block(self, rows: Sequence[AnyRow], verdicts: Sequence[Verdict | None]) -> None:
-        clashes, lines, kinds = self._checker.apart.clashes, self._lines, Counter[Kind]()
-        for raw, verdict in zip(rows, verdicts, strict=True):
-            if verdict is None or not isinstance(raw, RawRow):
-                self._take(raw)
-                continue
-            id_, key, place, pictures, kind, line = verdict[:6]
-            clash = clashes(raw.line, id_, key, place, pictures)
-            if kind is None or clash is not None:
-                self._refuse(raw, self._everything(raw, verdict, clash))
-            else:
-                kinds[kind] += 1
-                if lines is not None:
-                    lines(kind[0], line, kind[6])
-            self._tell(raw.number)
+    def _count(self, kinds: Counter[Kind]) -> None:
         for (_, model, references, megapixels, expected, at_most, local), count in kinds.items():
             self._accepted += count
             self._local = self._local or local
             self._tally.count(model, references, megapixels, expected, at_most, rows=count)
-
-    def _everything(self, raw: RawRow, verdict: Verdict, clash: Clashes | None) -> list[RowProblem]:
-        before, after = verdict[6:] if len(verdict) > 6 else ((), ())
-        column = self._checker.judge.column_of(raw)
-        return everything(problems(before), problems(after), clash, raw.line, column)
+        kinds.clear()
 
     def _take(self, raw: AnyRow) -> None:
         if isinstance(raw, IdleRow):

@@ -1,7 +1,7 @@
 """Judges a raw row by itself: makes it a row of the plan, or says what is wrong with it, whatever the others are.
 
 All that is the same for the whole batch is worked out once, when the columns are known: a million rows follow. What
-only the rows before it can tell (`producers.manifest.apart`) is left out, so rows may be judged in any process.
+only the rows before it can tell (`producers.manifest.apart`) is left out.
 """
 
 from __future__ import annotations

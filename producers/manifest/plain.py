@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jobs.row import Frame, quoted
 from producers.manifest.damage import damaged_id, failed_formula
 from producers.manifest.inputs import Input, InputError
 from producers.manifest.judging import MAX_ID, MAX_PROMPT, Judge
 from producers.manifest.output import MAX_KEY_BYTES, OPEN_EXTENSION, same_place, unsafe
+from producers.manifest.rows import RawRow
 
 Kind = tuple[str, str, int, int, int, int, bool]
 """What rows are counted by: limit group, model, references, megapixels, expected and at most in micro-dollars, and
 whether a picture is local."""
 Pictures = tuple[tuple[str, str], ...]
-PlainVerdict = tuple[str, str, str, Pictures, Kind, str]
-"""The first values of a `Verdict`: of a plain row nothing is wrong."""
+Verdict = tuple[str, str, str, Pictures, Kind, str]
+"""What a plain row comes to: id, output key, where that is (`same_place`), its own pictures, kind, and its line."""
 
 _REMEMBERED = 4_096
 
@@ -70,8 +71,8 @@ class Plain:
         alone = learnt.given is None and not judge.terms.made
         self.any = alone and fixed.isprintable() and '"' not in fixed and not _is_odd(fixed)
 
-    def verdict(self, raw: tuple[Any, ...]) -> PlainVerdict | None:
-        """Return what a plain row, which is a `RawRow` or as plain a tuple, comes to; None for any other."""
+    def verdict(self, raw: RawRow) -> Verdict | None:
+        """Return what a plain row comes to; None for any other."""
         number, _, cells, _, record, _ = raw
         if type(cells) is not tuple or len(cells) != self._width:
             return None
