@@ -203,7 +203,7 @@ class _Making:
                 if len(kinds) > KINDS:
                     self._count(kinds)
                 if lines is not None:
-                    lines(kind[0], line, kind[6])
+                    lines(kind[0], line, False)
             self._tell(raw.number)
         self._count(kinds)
 
@@ -213,9 +213,8 @@ class _Making:
             self._checker.apart.expect(min(round(self._manifest.rows_read / share), MAX_ROWS))
 
     def _count(self, kinds: Counter[Kind]) -> None:
-        for (_, model, references, megapixels, expected, at_most, local), count in kinds.items():
+        for (_, model, references, megapixels, expected, at_most), count in kinds.items():
             self._accepted += count
-            self._local = self._local or local
             self._tally.count(model, references, megapixels, expected, at_most, rows=count)
         kinds.clear()
 

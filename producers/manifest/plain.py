@@ -17,9 +17,8 @@ from producers.manifest.judging import MAX_ID, MAX_PROMPT, Judge
 from producers.manifest.output import MAX_KEY_BYTES, OPEN_EXTENSION, same_place, unsafe
 from producers.manifest.rows import RawRow
 
-Kind = tuple[str, str, int, int, int, int, bool]
-"""What rows are counted by: limit group, model, references, megapixels, expected and at most in micro-dollars, and
-whether a picture is local."""
+Kind = tuple[str, str, int, int, int, int]
+"""What rows are counted by: limit group, model, references, megapixels, expected and at most in micro-dollars."""
 Pictures = tuple[tuple[str, str], ...]
 Verdict = tuple[str, str, str, Pictures, Kind, str]
 """What a plain row comes to: id, output key, where that is (`same_place`), its own pictures, kind, and its line."""
@@ -125,7 +124,7 @@ class Plain:
         frame = Frame.of(
             group, name, asked.params, pass_urls=False, expected=expected, at_most=at_most, megapixels=megapixels
         )
-        return _Asking((group, name, 0, megapixels, expected, at_most, False), asked.extension, frame)
+        return _Asking((group, name, 0, megapixels, expected, at_most), asked.extension, frame)
 
     def _picture(self, cells: tuple[str, ...]) -> tuple[str, str, Pictures] | None:
         """Return the picture's URI and name, and what an output might replace; None if it is to be looked at."""
