@@ -12,13 +12,15 @@ import hashlib
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import urllib3
 from botocore import exceptions as boto
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.credentials import ReadOnlyCredentials
 from botocore.httpsession import get_cert_path
 
@@ -77,6 +79,14 @@ class _Place:
         )
 
 
+class _NoBody:
+    """The body of an answer that has none."""
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield nothing."""
+        return iter(())
+
+
 class Direct:
     """Asks the store. Any number of threads may use it at once."""
 
@@ -131,9 +141,18 @@ class Direct:
         if not region or getattr(client.meta.config, "signature_version", "") != "s3v4":
             return None
 
+        found = threading.local()
+
+        def caught(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+            found.url = request.url
+            return AWSResponse(request.url, 200, HTTPHeaders(), _NoBody())
+
+        # Nobody else asks for a bucket's head, so no request of that name ever leaves: it is only addressed.
+        client.meta.events.register("before-send.s3.HeadBucket", caught)  # type: ignore[arg-type]
+
         def locate(bucket: str) -> str:
-            url = client.generate_presigned_url("list_objects_v2", Params={"Bucket": bucket}, ExpiresIn=60)
-            return url.partition("?")[0]
+            client.head_bucket(Bucket=bucket)
+            return str(found.url).partition("?")[0]
 
         return cls(
             locate,

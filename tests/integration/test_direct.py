@@ -155,3 +155,27 @@ def test_a_key_cannot_leave_its_bucket_or_add_to_the_query(server: Script, opene
     method, path, headers = server.seen[0]
     assert (method, path) == ("GET", "/shop/../other%3Facl%26x%3D%252e%252e/%0D%0Ax-evil%3A%201")
     assert "x-evil" not in headers
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("shop", "https://shop.s3.eu-central-1.amazonaws.com/"),
+        ("my.shop", "https://s3.eu-central-1.amazonaws.com/my.shop"),
+    ],
+)
+def test_a_bucket_of_aws_is_asked_where_boto3_asks_it_and_finding_out_asks_nobody(name: str, url: str) -> None:
+    bucket = open_bucket(bucket=name, region="eu-central-1", access_key_id="AKIDEXAMPLE", secret_access_key="s")
+
+    assert bucket._direct is not None
+    assert bucket._direct._locate(name) == url
+    bucket.close()
+
+
+@pytest.mark.parametrize("name", ["arn:aws:s3:eu-central-1:1:accesspoint/x", "x--euc1-az1--x-s3", "no/bucket"])
+def test_a_bucket_of_another_kind_is_boto3s_affair(opened: Opened, server: Script, name: str) -> None:
+    direct = opened()._direct
+
+    assert direct is not None
+    assert direct.ask("HEAD", name, "a") is None
+    assert server.seen == []
