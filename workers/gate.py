@@ -199,7 +199,7 @@ class Gate:
                     if not self._wait(turn, until):
                         return _no_slot()
                 elif answer.closed is Closed.MONEY_OPEN and time.monotonic() < until:
-                    self._lines.pass_on(line)  # a smaller reserve may fit
+                    self._lines.step_out(line, turn)  # a smaller reserve of the next one may fit
                     self._wait(turn, min(until, time.monotonic() + MONEY_LOOK_S))
                 elif answer.closed is Closed.THROTTLED and answer.wait_s <= IN_PLACE_S and time.monotonic() < until:
                     self._stopping.wait(answer.wait_s)

@@ -19,6 +19,10 @@ Line = tuple[str, str, str]
 class Turn(threading.Event):
     """The place of one who waits: set when it is to look again."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_line = False
+
 
 class Lines:
     """The lines of a process. Any number of threads may stand in them."""
@@ -33,44 +37,48 @@ class Lines:
         turn = Turn()
         with self._lock:
             self._lines.setdefault(line, deque()).append(turn)
+            turn.in_line = True
         try:
             yield turn
         finally:
-            with self._lock:
-                waiting = self._lines.get(line, deque())
-                if not turn.is_set():
-                    waiting.remove(turn)
-                if waiting:
-                    waiting.popleft().set()
-                else:
-                    self._lines.pop(line, None)
+            self.step_out(line, turn)
 
     def heed(self, line: Line, turn: Turn) -> None:
-        """Be ready for what comes from now on: who was woken stands first again. To be called before each look."""
+        """Be ready for what comes from now on, first again if out of the line. To be called before each look."""
         with self._lock:
-            if turn.is_set():
-                turn.clear()
+            turn.clear()
+            if not turn.in_line:
                 self._lines.setdefault(line, deque()).appendleft(turn)
+                turn.in_line = True
 
-    def pass_on(self, line: Line) -> None:
-        """Wake the first of a line."""
+    def step_out(self, line: Line, turn: Turn) -> None:
+        """Leave the line until `heed`, and wake who is the first of it now. No news comes here meanwhile."""
         with self._lock:
-            self._wake(line)
+            waiting = self._lines.get(line, deque())
+            if turn.in_line:
+                waiting.remove(turn)
+                turn.in_line = False
+            turn.clear()
+            _wake(waiting)
+            if not waiting:
+                self._lines.pop(line, None)
 
     def wake(self) -> None:
         """Wake the first of every line."""
         with self._lock:
-            for line in list(self._lines):
-                self._wake(line)
+            for waiting in self._lines.values():
+                _wake(waiting)
 
     def wake_all(self) -> None:
-        """Wake everybody."""
+        """Wake everybody who stands in a line."""
         with self._lock:
             for waiting in self._lines.values():
                 while waiting:
-                    waiting.popleft().set()
+                    _wake(waiting)
 
-    def _wake(self, line: Line) -> None:
-        waiting = self._lines.get(line)
-        if waiting:
-            waiting.popleft().set()
+
+def _wake(waiting: deque[Turn]) -> None:
+    if waiting:
+        turn = waiting.popleft()
+        turn.in_line = False
+        turn.set()

@@ -60,6 +60,31 @@ def test_whoever_was_woken_and_found_nothing_stays_the_first() -> None:
         assert woken(turns) == [0]
 
 
+def test_whoever_steps_out_wakes_the_next_one_and_hears_nothing_until_it_stands_there_again() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(ONE)) for _ in range(3)]
+
+        lines.step_out(ONE, turns[0])
+        lines.wake()
+        out = woken(turns)
+        lines.heed(ONE, turns[0])
+        lines.wake()
+
+        assert (out, woken(turns)) == ([1, 2], [0, 1, 2])
+
+
+def test_whoever_steps_out_hands_on_the_news_that_woke_it() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(ONE)) for _ in range(2)]
+        lines.wake()
+
+        lines.step_out(ONE, turns[0])
+
+        assert woken(turns) == [1]
+
+
 def test_a_shutdown_wakes_everybody() -> None:
     lines = Lines()
     with ExitStack() as stack:
@@ -70,12 +95,15 @@ def test_a_shutdown_wakes_everybody() -> None:
         assert woken(turns) == [0, 1, 2]
 
 
-@given(st.lists(st.sampled_from(["join", "wake", "look", "leave"]), max_size=60), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.sampled_from(["join", "wake", "look", "step out", "leave"]), max_size=60),
+    st.randoms(use_true_random=False),
+)
 def test_as_long_as_anybody_waits_news_wake_somebody_who_did_not_know_yet(moves: list[str], random: Random) -> None:
     lines = Lines()
     standing: list[tuple[Turn, ExitStack]] = []
     for move in moves:
-        asleep = [turn for turn, _ in standing if not turn.is_set()]
+        asleep = [turn for turn, _ in standing if turn.in_line]
         if move == "join":
             stack = ExitStack()
             standing.append((stack.enter_context(lines.standing(ONE)), stack))
@@ -86,9 +114,14 @@ def test_as_long_as_anybody_waits_news_wake_somebody_who_did_not_know_yet(moves:
             turn, _ = random.choice(standing)
             lines.heed(ONE, turn)
             assert not turn.is_set()
-        elif move == "leave" and standing:
-            left = standing.pop(random.randrange(len(standing)))
-            left[1].close()
+        elif move in {"step out", "leave"} and standing:
+            left = standing[random.randrange(len(standing))]
+            if move == "leave":
+                standing.remove(left)
+                left[1].close()
+            else:
+                lines.step_out(ONE, left[0])
+                assert not left[0].is_set()
             others = [turn for turn in asleep if turn is not left[0]]
             assert sum(turn.is_set() for turn in others) == min(len(others), 1)
     for _, stack in standing:
