@@ -1,10 +1,8 @@
 """Files what the API delivered under its fingerprint, and publishes it to the key that the row asks for.
 
 A filed result is paid for: it is never written over before a copy of it lies under `Layout.earlier`, and whatever a
-second purchase of the same edit delivers is kept there too. An object at an output key is **ours** when its metadata
-names that very key and its own length. S3 drops metadata when new bytes are PUT, a copy to elsewhere takes the old
-key's name along, and a program that carries metadata over an edit does not get the length right: all three are
-somebody else's, and are left alone.
+second purchase of the same edit delivers is kept there too. What lies at an output key is left alone unless it is ours
+(`workers.filed`).
 """
 
 from __future__ import annotations
@@ -12,26 +10,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
-from typing import Literal
 
 from jobs.bucket.conditions import Conditions
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
 from jobs.errors import NotFound, PreconditionFailed, RetouchError, Unavailable
-from jobs.job import Result
 from jobs.pictures import Format, Picture, PictureError, check_result, extension, media_type
+from workers.filed import Filed, Published, names, ours, recorded, same_edit, sha256_of
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
 """The most that is read of an object that may be a result; 4 MP of PNG with 16 bits a channel are half of it."""
 
 _TRIES = 4
 _RESERVED = ("results/", "inputs/", "batches/", "names/", "schedules/", "inbox/", "probe/")
-_JOB, _BATCH, _KEY = "retouch-job", "retouch-batch", "retouch-key"
-_FINGERPRINT, _SHA256, _BYTES = "retouch-fingerprint", "retouch-sha256", "retouch-bytes"
-_FORMAT, _WIDTH, _HEIGHT = "retouch-format", "retouch-width", "retouch-height"
-_FORMATS: dict[str, Format] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
 
 
 class OutputNotOurs(RetouchError):
@@ -45,60 +38,6 @@ class OutputNotOurs(RetouchError):
             " or run with --overwrite"
         )
         self.key = key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filed:
-    """A filed result and what is known of it: `job` of `batch` delivered it (both empty where nobody wrote it down)."""
-
-    key: str
-    fingerprint: str
-    sha256: str
-    bytes: int
-    format: Format
-    width: int
-    height: int
-    job: str = ""
-    batch: str = ""
-    etag: str = field(default="", compare=False)
-    """The store's mark of its object, where that was written just now: it need not be looked at."""
-
-    def published(self, at: Published) -> Result:
-        """Return the result as it is known outside: what was filed, and where it was published."""
-        return Result(
-            key=at.key,
-            sha256=self.sha256,
-            bytes=self.bytes,
-            format=self.format,
-            width=self.width,
-            height=self.height,
-            replaced_sha256=at.replaced_sha256,
-            etag=at.etag,
-        )
-
-    def metadata(self) -> dict[str, str]:
-        """Return what is written to the object beside its bytes."""
-        return {
-            _JOB: self.job,
-            _BATCH: self.batch,
-            _FINGERPRINT: self.fingerprint,
-            _SHA256: self.sha256,
-            _BYTES: str(self.bytes),
-            _FORMAT: self.format,
-            _WIDTH: str(self.width),
-            _HEIGHT: str(self.height),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """Where a result was published. `replaced_sha256` is that of our own earlier object there, else empty; `etag` is
-    the store's mark of these bytes."""
-
-    key: str
-    replaced_sha256: str = ""
-    etag: str = ""
-    how: Literal["copied", "kept"]
 
 
 class Standing(StrEnum):
@@ -214,8 +153,7 @@ class Results:
             NotFound: the filed result is gone.
         """
         key = output_key(output, filed.format)
-        metadata = replace(filed, job=job).metadata() | {_KEY: _named(key)}
-        del metadata[_BATCH]
+        metadata = filed.metadata_at(key, job)
         replaced, torn = "", ""
         if (etag := self._published_at_once(filed, key, metadata)) is not None:
             return Published(key=key, etag=etag, how="copied")
@@ -227,7 +165,7 @@ class Results:
             if there is not None and standing is Standing.OURS_SAME:
                 return Published(key=key, etag=there.etag, how="kept")
             if there is not None and standing is Standing.OURS_OTHER:
-                replaced = there.metadata[_SHA256]
+                replaced = sha256_of(there)
             try:
                 self._copy(self._source(filed), key, filed.format, metadata, there)
             except PreconditionFailed:  # somebody wrote there since we looked, or our own first try did
@@ -235,10 +173,10 @@ class Results:
             after = self._bucket.head(key)
             if after is None:
                 continue
-            ours = after.metadata.get(_KEY) == metadata[_KEY]
-            if ours and after.bytes == filed.bytes:
+            copied = names(after, key)
+            if copied and after.bytes == filed.bytes:
                 return Published(key=key, replaced_sha256=replaced, etag=after.etag, how="copied")
-            if not ours and not overwrite:
+            if not copied and not overwrite:
                 raise OutputNotOurs(key)  # somebody wrote there since
             torn = after.etag
         raise Unavailable(f"{key} is not what was copied there, {_TRIES} times in a row")
@@ -281,7 +219,7 @@ class Results:
         for key in keys:
             head = self._bucket.head(key)
             if head is not None:
-                yield head, _recorded(head, fingerprint) or self._examined(head, fingerprint)
+                yield head, recorded(head, fingerprint) or self._examined(head, fingerprint)
 
     def _examined(self, head: Head, fingerprint: str) -> Filed | None:
         if head.bytes > MAX_RESULT_BYTES:
@@ -337,7 +275,7 @@ class Results:
             self._layout.earlier(fingerprint, sha256, suffix),
             data,
             content_type=head.content_type,
-            metadata=head.metadata if head.metadata.get(_SHA256) == sha256 else {},
+            metadata=head.metadata if sha256_of(head) == sha256 else {},
         )
 
     def _put(self, filed: Filed, data: bytes, *, if_absent: bool = False) -> str:
@@ -351,9 +289,7 @@ class Results:
 
     def _holds(self, key: str, filed: Filed) -> bool:
         head = self._bucket.head(key)
-        return (
-            head is not None and head.bytes == filed.bytes and head.metadata.get(_SHA256, filed.sha256) == filed.sha256
-        )
+        return head is not None and head.bytes == filed.bytes and sha256_of(head) in ("", filed.sha256)
 
     def _source(self, filed: Filed) -> str:
         """Return where the bytes lie: `--fresh` may have set them aside since they were found."""
@@ -368,39 +304,11 @@ class Results:
             return Standing.NOT_OURS
         if head is None:
             return Standing.FREE
-        meta = head.metadata
-        if meta.get(_KEY) != _named(key) or meta.get(_BYTES) != str(head.bytes) or _SHA256 not in meta:
+        if not ours(head, key):
             return Standing.TO_OVERWRITE if overwrite else Standing.NOT_OURS
-        same = meta.get(_FINGERPRINT) == fingerprint and sha256 in ("", meta[_SHA256])
-        return Standing.OURS_SAME if same else Standing.OURS_OTHER
+        return Standing.OURS_SAME if same_edit(head, fingerprint, sha256) else Standing.OURS_OTHER
 
     def _reserved(self, key: str) -> bool:
         """Return whether a key is one of Retouch's own files, which no row may replace, not even with --overwrite."""
         folded = re.sub("/+", "/", key).lstrip("/")  # some stores fold slashes
         return folded.startswith(tuple(self._layout.prefix + folder for folder in _RESERVED))
-
-
-def _named(key: str) -> str:
-    """Return what stands for a key in metadata: S3 gives 2 kB to all of it, and a key may have 1 kB before encoding."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _recorded(head: Head, fingerprint: str) -> Filed | None:
-    """Return what an object's metadata says, or None where it is not ours or not about these bytes."""
-    meta = head.metadata
-    if meta.get(_FINGERPRINT) != fingerprint or meta.get(_BYTES) != str(head.bytes) or not meta.get(_SHA256):
-        return None
-    try:
-        return Filed(
-            key=head.key,
-            fingerprint=fingerprint,
-            sha256=meta[_SHA256],
-            bytes=head.bytes,
-            format=_FORMATS[meta[_FORMAT]],
-            width=int(meta[_WIDTH]),
-            height=int(meta[_HEIGHT]),
-            job=meta.get(_JOB, ""),
-            batch=meta.get(_BATCH, ""),
-        )
-    except (KeyError, ValueError):
-        return None

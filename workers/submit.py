@@ -24,10 +24,11 @@ from jobs.retry import backoff
 from workers.api import protocol
 from workers.api.client import Heard, Key, NotSent
 from workers.desk import Desk, Prepared
+from workers.filed import Filed
 from workers.inputs import InputFailed, Loaded
 from workers.intents import Bought, MayBeBought
 from workers.keys import PARKED_S
-from workers.results import Filed, OutputNotOurs, Standing, output_key
+from workers.results import OutputNotOurs, Standing, output_key
 
 log = structlog.get_logger(__name__)
 

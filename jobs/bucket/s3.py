@@ -22,7 +22,7 @@ from botocore.credentials import Credentials
 from botocore.utils import get_environ_proxies
 
 from jobs.bucket.direct import AGENT, CONNECT_S, Answer, Direct
-from jobs.bucket.listing import document, page_of
+from jobs.bucket.documents import copied_etag, page_of
 from jobs.bucket.port import Head, Read
 from jobs.bucket.troubles import COPY, DELETE, LIST, LOOK, READ, WRITE, asking
 from jobs.errors import NotFound, Refused, TooLarge
@@ -176,7 +176,10 @@ class S3Bucket:
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
         """Return what the store knows of an object, or None where there is none."""
-        if (found := self._asked("HEAD", bucket or self._name, key, good=(200, 404))) is not None:
+        found = self._asked("HEAD", bucket or self._name, key, good=(200, 404))
+        if found is not None and found.status == 404:
+            return None
+        if found is not None and found.headers.get("content-length", "").isdecimal():
             return _head(key, found)
         try:
             with asking(LOOK, _uri(bucket or self._name, key)):
@@ -277,9 +280,9 @@ class S3Bucket:
         if if_source:
             changes["CopySourceIfMatch"] = headers["x-amz-copy-source-if-match"] = f'"{if_source}"'
         if (done := self._asked("PUT", self._name, target, headers=headers)) is not None:
-            copied = document(done.data)
-            if copied is not None and copied.tag == "CopyObjectResult":  # an error may come with a 200 as well
-                return copied.findtext("ETag", "").strip('"')
+            etag = copied_etag(done.data)
+            if etag is not None:
+                return etag
         with asking(COPY, _uri(self._name, target), absent=_uri(self._name, source)):
             answer = self._client.copy_object(
                 Bucket=self._name, Key=target, CopySource={"Bucket": self._name, "Key": source}, **changes
@@ -305,9 +308,8 @@ class S3Bucket:
         if token:
             query["continuation-token"] = token
         found = self._asked("GET", bucket, query=query)
-        listed = document(found.data) if found is not None else None
-        if listed is not None and listed.tag == "ListBucketResult":
-            return page_of(listed, size)
+        if found is not None and (listed := page_of(found.data, size)) is not None:
+            return listed
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}
         with asking(LIST, _uri(bucket, prefix)):
             page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
@@ -341,14 +343,12 @@ def _about(content_type: str, metadata: Mapping[str, str]) -> dict[str, str]:
     return {"content-type": content_type} | {_META + name: value for name, value in _encoded(metadata).items()}
 
 
-def _head(key: str, answer: Answer) -> Head | None:
-    """Return what the headers of an object say, or None where there is none."""
-    if answer.status == 404:
-        return None
+def _head(key: str, answer: Answer) -> Head:
+    """Return what the headers of an object say."""
     told = answer.headers
     return Head(
         key=key,
-        bytes=int(told.get("content-length", "0")),
+        bytes=int(told["content-length"]),
         etag=answer.etag,
         content_type=told.get("content-type", ""),
         metadata=_decoded({n.removeprefix(_META): value for n, value in told.items() if n.startswith(_META)}),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
 from jobs.bucket.s3 import S3Bucket, open_bucket
 from jobs.errors import BadCredentials, Unavailable
-from tests.integration.test_bucket_answers import Script, server
-
-__all__ = ["server"]
+from tests.integration.scripted import Script
 
 LISTED = b"""<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
 <IsTruncated>%s</IsTruncated><EncodingType>url</EncodingType><NextContinuationToken>next+1=</NextContinuationToken>
@@ -125,6 +124,50 @@ def test_an_error_that_comes_with_a_200_is_no_copy(
         opened().copy("a", "b")
 
     assert ways(server)[:2] == ["straight", "boto3"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        (LISTED % b"false").replace(b"<Size>7", b"<Size>seven"),
+        (LISTED % b"false").replace(b"2026-01-01T", b"soon"),
+        (LISTED % b"false").replace(b"<Key>a+b%2Fc.png</Key>", b""),
+        (LISTED % b"true").replace(b"next+1=", b""),
+        b"<!DOCTYPE a [<!ENTITY b 'c'>]>" + LISTED % b"false",
+        (LISTED % b"false").decode().replace("UTF-8", "UTF-16").encode("utf-16-be"),
+        b"<html/>",
+    ],
+    ids=["size", "date", "no key", "cut short", "entities", "in disguise", "something else"],
+)
+def test_a_listing_that_cannot_be_read_is_asked_for_through_boto3(server: Script, opened: Opened, body: bytes) -> None:
+    server.body = body
+
+    with suppress(Exception):  # what boto3 makes of it is its affair
+        list(opened().keys("a", limit=1))
+
+    assert ways(server)[:2] == ["straight", "boto3"]
+
+
+def test_an_object_whose_size_is_not_said_is_asked_for_through_boto3(server: Script, opened: Opened) -> None:
+    server.headers = {"Content-Length": "", "Connection": "close"}
+
+    with suppress(Exception):
+        opened().head("a")
+
+    assert ways(server)[:2] == ["straight", "boto3"]
+
+
+def test_a_password_in_the_stores_address_is_no_part_of_its_host() -> None:
+    bucket = open_bucket(
+        bucket="shop", endpoint_url="http://user:word@store.test", access_key_id="AKIDEXAMPLE", secret_access_key="s"
+    )
+
+    assert bucket._direct is not None
+    place = bucket._direct._place("shop")
+    bucket.close()
+
+    assert place is not None
+    assert (place.host, place.pool.host) == ("store.test", "store.test")
 
 
 def test_a_store_that_keeps_refusing_is_asked_through_boto3_alone(server: Script, opened: Opened) -> None:

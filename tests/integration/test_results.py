@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from jobs.bucket.direct import Answer
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket, Head
 from jobs.bucket.s3 import S3Bucket, open_bucket
@@ -21,7 +22,10 @@ from jobs.errors import NotFound, Refused, Unavailable
 from jobs.pictures import Picture, check_result
 from running.programs import eventually
 from tests.fakes import Conditional, FakeBucket
-from workers.results import Filed, OutputNotOurs, Results, Standing, output_key
+from tests.unit.desks import make_house
+from workers.filed import Filed
+from workers.intents import Intents
+from workers.results import OutputNotOurs, Results, Standing, output_key
 
 FP = "ab" + "12" * 31
 OTHER_FP = "cd" + "34" * 31
@@ -604,6 +608,55 @@ def test_an_answer_to_a_copy_that_was_lost_is_no_somebody_else(layout: Layout) -
 
     assert published.key == "a.png"
     assert bucket.get("a.png") == picture(1)
+
+
+@pytest.fixture
+def deaf(store: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let every straight PUT and DELETE reach the store, whose answer is lost; gives what was so sent."""
+    sent: list[str] = []
+    direct = store._direct
+    assert direct is not None
+    ask = direct.ask
+
+    def lost(method: str, *args: Any, **more: Any) -> Answer | None:
+        answer = ask(method, *args, **more)
+        if method not in {"PUT", "DELETE"}:
+            return answer
+        if answer is not None:
+            sent.append(method)
+        return None
+
+    monkeypatch.setattr(direct, "ask", lost)
+    return sent
+
+
+def test_a_result_is_filed_and_published_once_although_every_first_answer_is_lost(
+    store: S3Bucket, deaf: list[str], layout: Layout, out: str
+) -> None:
+    results = Results(store, layout)
+
+    filed = file(results, picture(1))
+    published = results.publish(filed, f"{out}a.png", job="b1.0")
+
+    assert deaf
+    assert kept(store, layout) == {picture(1)}
+    assert (published.key, store.get(f"{out}a.png")) == (f"{out}a.png", picture(1))
+    assert published.replaced_sha256 == ""
+
+
+def test_an_intent_is_its_writers_own_although_the_answer_to_it_is_lost(
+    store: S3Bucket, deaf: list[str], layout: Layout
+) -> None:
+    house = make_house(intents=True)
+    house.open()
+    job = house.begun()
+    intents = Intents(store, layout, on=True)
+
+    intents.declare(job, "epoch")
+    intents.withdraw(job)
+
+    assert deaf == ["PUT", "DELETE"]
+    assert list(store.keys(f"{layout.prefix}batches/")) == []
 
 
 def test_a_copy_that_comes_out_short_is_made_again_and_at_last_not_believed(layout: Layout) -> None:
