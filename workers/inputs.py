@@ -39,9 +39,9 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """The pictures as they are sent: bare base64, or URLs."""
+    """The pictures as they are sent: bare base64 as bytes, or URLs as text."""
 
-    sent: tuple[str, ...]
+    sent: tuple[bytes | str, ...]
     shrunk: tuple[str, ...]
     """A sentence for each picture that had to be shrunk or converted."""
 
@@ -83,7 +83,8 @@ class Inputs:
         Raises:
             InputFailed: a picture is broken, or no picture.
         """
-        sent, shrunk = [], []
+        sent: list[bytes | str] = []
+        shrunk: list[str] = []
         for picture in loaded.pictures:
             if isinstance(picture, str):
                 sent.append(picture)
@@ -92,7 +93,7 @@ class Inputs:
                 fitted = fit(picture, max_bytes=model.max_input_bytes, max_pixels=model.max_input_pixels)
             except PictureError as error:
                 raise InputFailed(error.code, str(error)) from None
-            sent.append(base64.b64encode(fitted.data).decode("ascii"))
+            sent.append(base64.b64encode(fitted.data))
             if fitted.note:
                 shrunk.append(fitted.note)
         return Encoded(sent=tuple(sent), shrunk=tuple(shrunk))

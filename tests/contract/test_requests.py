@@ -59,11 +59,14 @@ def values(field: Field) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def requests(draw: st.DrawFn, model: Model) -> tuple[Request, list[str]]:
+def requests(draw: st.DrawFn, model: Model) -> tuple[Request, list[bytes | str]]:
     names = draw(st.sets(st.sampled_from(sorted(set(model.fields) - {"prompt"}))))
     params = {name: draw(values(model.fields[name])) for name in sorted(names)}
     n = draw(st.integers(1, model.inputs))
-    pictures = [draw(st.sampled_from(["aGVsbG8=", "https://example.com/a.jpg"])) for _ in range(n)]
+    picture: st.SearchStrategy[bytes | str] = st.sampled_from(
+        [b"aGVsbG8=", "https://example.com/a.jpg", 'https://example.com/"\\ü.jpg']
+    )
+    pictures: list[bytes | str] = [draw(picture) for _ in range(n)]
     request = Request(
         model=model.name,
         prompt=draw(st.text(max_size=100)),
@@ -80,11 +83,14 @@ def test_every_request_that_can_be_built_is_one_that_the_api_describes(model: Mo
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(requests(model))
-    def holds(asked: tuple[Request, list[str]]) -> None:
+    def holds(asked: tuple[Request, list[bytes | str]]) -> None:
         request, pictures = asked
 
         body = json.loads(build(model, request, pictures))
 
+        fields = {"prompt": request.prompt, **request.params}
+        sent = [picture.decode() if isinstance(picture, bytes) else picture for picture in pictures]
+        assert body == fields | {model.input_field(n): picture for n, picture in enumerate(sent)}
         known = {key: value for key, value in body.items() if key not in NEWER_THAN_THE_SPEC}
         validator.validate(known)
 
