@@ -31,7 +31,7 @@ from jobs.job import Job, Receipt, State
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Claim
 from jobs.outcome import late_line, usd
-from jobs.queues import EDIT, FEED
+from jobs.queues import EDIT, FEED, FINISH
 from jobs.retry import backoff, without_budget
 from jobs.states import apply
 from workers.desk import Desk, insistently
@@ -169,6 +169,8 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
     _log_event(after, event)
     if recorded.feed_wanted:
         desk.send(FEED, after.order.batch, after.order.limit_group)
+    if recorded.none_left:
+        desk.send(FINISH, after.order.batch)
     return after
 
 

@@ -347,7 +347,8 @@ class MemoryLedger(MemoryPlaces):
             self._ended.put(change.job, True, TOMBSTONE_S)
         hot.job = replace(after, not_before=change.not_before_ms / 1000)
         hot.reserve, hot.unproved, hot.paid = reserve, unproved, change.paid
-        return Recorded(feed_wanted=books.wants_feed(change.group, self.now()))
+        feed_wanted = books.wants_feed(change.group, self.now())
+        return Recorded(feed_wanted=feed_wanted, none_left=change.final and not books.jobs and not feed_wanted)
 
     def _move_slot(self, change: Change) -> None:
         if change.slot == change.was_slot:

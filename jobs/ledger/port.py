@@ -42,6 +42,8 @@ class Recorded:
     """With one of CEILINGS: the room that the edit needs (micro-dollars)."""
     feed_wanted: bool = False
     """The window fell under its low water: send a feed message."""
+    none_left: bool = False
+    """That was the last job of its batch for now: send a finish message, in case nothing is to be fed either."""
     intent: int = 0
     """Of a submission that began: its number."""
 

@@ -12,10 +12,11 @@ from jobs.pictures.header import inspect
 _QUALITY = 82
 
 
-def thumbnail(data: bytes, *, side: int = 240) -> bytes:
+def thumbnail(data: bytes, *, side: int = 256) -> bytes:
     """Return a JPEG of `data` that fits a square of `side` pixels: upright, in sRGB, on white, without metadata.
 
-    A picture that is smaller already keeps its size.
+    A picture that is smaller already keeps its size. A JPEG of 1024 or 2048 pixels is decoded to 256 at once, and not
+    resized, which would cost as much again.
 
     Raises:
         PictureError: as `inspect`, or `image_truncated`, `image_unreadable` while decoding.

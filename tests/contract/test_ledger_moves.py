@@ -319,6 +319,35 @@ def test_no_feed_is_wanted_where_nothing_can_be_fed(house: House, why: str) -> N
     assert not house.ledger.record(before, after).feed_wanted
 
 
+def test_who_ends_the_last_job_of_a_batch_is_told_so(house: House) -> None:
+    house.open(groups={"flux": 2})
+    house.feed(2)
+
+    none_left = [house.ledger.record(before, after).none_left for before, after in ends(house, 2)]
+
+    assert none_left == [False, True]
+
+
+def test_a_job_that_goes_on_is_left(house: House) -> None:
+    house.open()
+    house.feed(1)
+    job = house.claimed("b.0")
+
+    given_back = house.ledger.record(job, apply(job, e.GivenBack(wait=0.0, why="x"), house.ledger.now()))
+
+    assert not given_back.none_left
+
+
+def test_a_batch_of_which_there_is_more_to_feed_is_fed_first(house: House) -> None:
+    house.open()
+    house.feed(1, low=1)
+
+    ((before, after),) = ends(house, 1)
+    recorded = house.ledger.record(before, after)
+
+    assert (recorded.feed_wanted, recorded.none_left) == (True, False)
+
+
 def ends(house: House, count: int, start: int = 0) -> list[tuple[Job, Job]]:
     """Claim so many jobs and return the moves that end them."""
     claimed = [house.claimed(f"b.{row}") for row in range(start, start + count)]

@@ -17,7 +17,7 @@ from jobs.events import Accepted, Doubted, Event, Failed, GivenBack, Held, NotSu
 from jobs.job import Job, State
 from jobs.ledger import memory
 from jobs.ledger.port import Recorded
-from jobs.queues import EDIT, FEED
+from jobs.queues import EDIT, FEED, FINISH
 from tests.unit.desks import COST, RESERVE, STILL, URL, House, make_house, picture, receipt
 from workers import edit as editing
 from workers.api import protocol
@@ -447,6 +447,14 @@ def test_a_window_under_its_low_water_asks_to_be_fed(monkeypatch: pytest.MonkeyP
     edit("b.1", house.desk)
 
     assert house.sent == [(FEED, "b", "flux")]
+
+
+def test_the_last_job_of_a_batch_asks_for_its_report() -> None:
+    house = willing()
+
+    edit("b.1", house.desk)
+
+    assert house.sent == [(FINISH, "b")]
 
 
 def test_storage_that_is_away_before_the_purchase_spends_nothing() -> None:

@@ -1,7 +1,7 @@
 -- Carries out a change (see jobs/ledger/change.py) on a job that is known to be as expected.
 -- KEYS: 1 job, 2 batch, 3 jobs of the batch, 4 outcomes, 5 leases, 6 due, 7 doubts, 8 bought, 9 money of the day,
 -- 10.. slots
--- Returns 1 when the window fell under its low water and nobody is feeding it yet.
+-- Returns 1 when the window fell under its low water and nobody is feeding it yet, 2 when this was the batch's last job.
 local function carry_out(change, op, now, tombstone_s, lease_ms)
   local job, batch = KEYS[1], KEYS[2]
 
@@ -69,7 +69,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
     redis.call('HSET', batch, 'feeding:' .. group, now, 'told:' .. group, op)
     return 1
   end
-  return 0
+  return change.final and redis.call('SCARD', KEYS[3]) == 0 and 2 or 0
 end
 
 -- Compares what the caller believes with what is; the same operation asked again finds its own token.
