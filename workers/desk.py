@@ -30,6 +30,7 @@ from workers.keeper import LeaseKeeper
 from workers.keys import KeyRing
 from workers.limits import Limits
 from workers.pace import Pace
+from workers.previews import Previews
 from workers.results import Results
 from workers.spool.spool import Spool
 from workers.storage import Storage
@@ -90,6 +91,7 @@ class Desk:
     away: Away = field(default_factory=Away)
     days: Days = field(default_factory=Days)
     limits: Limits = field(init=False)
+    previews: Previews = field(init=False)
     settles_by_credits: bool = True
     """Whether what is held in doubt may be settled by the account's credits."""
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -100,6 +102,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.limits = Limits(self.ledger, self.catalogue)
+        self.previews = Previews(lambda: len(self.ledger.workers()))
 
     def now(self) -> float:
         """Return Redis's time."""

@@ -182,13 +182,14 @@ def _cancelled_earlier(batch_id: str, folder: Path, desk: Desk) -> Iterator[Mapp
 
 
 def _thumbnails(row: Row, outcome: Mapping[str, Any], desk: Desk) -> tuple[bytes | None, bytes | None]:
-    before = None
+    before, after = desk.previews.taken(outcome.get("job", ""))
     uri = row.request.inputs[0]
-    if uri.startswith("s3://"):
+    if before is None and uri.startswith("s3://"):
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         before = _thumbnail(key, desk, bucket)
-    after = _thumbnail(outcome["output"], desk) if outcome.get("output") else None
-    return before, after
+    if not outcome.get("output"):
+        return before, None
+    return before, after or _thumbnail(outcome["output"], desk)
 
 
 def _thumbnail(key: str, desk: Desk, bucket: str = "") -> bytes | None:

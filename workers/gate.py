@@ -40,6 +40,9 @@ IN_PLACE_S = 1.0
 NOT_PRIMED_S = 60.0
 """After an API that did not bear a request standing still, slots are taken before bodies leave for so long."""
 
+ASKED_BYTES = 64 * 1024
+"""A smaller body may travel in vain: it costs less than to ask Redis whether it should."""
+
 NO_SLOT = "no slot"
 
 Pool = tuple[str, str]
@@ -109,19 +112,17 @@ class Gate:
             log.info("the API ends requests that wait for a slot, so slots are taken first", seconds=NOT_PRIMED_S)
         self._not_before = time.monotonic() + NOT_PRIMED_S
 
-    def ahead(self, job: Job, begun: Begun) -> Event | None:
-        """Let a job send its body ahead: None, or what happens to the job instead.
+    def ahead(self, job: Job, begun: Begun, *, size: int = 0) -> Event | None:
+        """Let a job send its body of so many bytes ahead: None, or what happens to the job instead.
 
         A body that the gate would turn back whatever slots are freed need not travel; else it waits for a place among
-        the primed, as long as for a slot.
+        the primed, as long as for a slot. A small one is not asked for: `enter` asks soon enough.
 
         Raises:
             LedgerError, Superseded: as `enter`.
         """
-        begun, after = self._wished(job, begun)
-        asked = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps, only_ask=True)
-        if asked.closed is not None and not (asked.closed is Closed.THROTTLED and asked.wait_s <= IN_PLACE_S):
-            return self._elsewhere(after, asked)
+        if size >= ASKED_BYTES and (turned_back := self._turned_back(job, begun)) is not None:
+            return turned_back
         pool, until = (begun.account, job.order.limit_group), time.monotonic() + LONGEST_WAIT_S
         most = self._places(job.order.limit_group)
         with self._waits(begun.account), self._room:
@@ -129,6 +130,14 @@ class Gate:
             if self._stopping.is_set():
                 return _STOPPING
             return None if self._primed[pool] < most else _no_slot()
+
+    def _turned_back(self, job: Job, begun: Begun) -> Event | None:
+        """Return what happens to a job for which the gate is closed whatever slots are freed."""
+        begun, after = self._wished(job, begun)
+        asked = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps, only_ask=True)
+        if asked.closed is None or (asked.closed is Closed.THROTTLED and asked.wait_s <= IN_PLACE_S):
+            return None
+        return self._elsewhere(after, asked)
 
     def _wished(self, job: Job, begun: Begun) -> tuple[Begun, Job]:
         """Return what a job would begin with now, and the job as it then were."""

@@ -138,6 +138,8 @@ def _filed(job: Job, desk: Desk, data: bytes, picture: Picture, batch: Batch | N
         return Failed(code="output_not_ours", detail=f"{error}; the result is filed, --overwrite publishes it")
     except Refused as error:
         return Failed(code="output_refused", detail=f"{error}; the result is filed")
+    if batch is not None:
+        desk.previews.after(job.id, batch, data)
     return Stored(result=filed.published(published), flags=_flags(job, desk, picture))
 
 

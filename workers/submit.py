@@ -81,6 +81,7 @@ def prepare(job: Job, desk: Desk) -> Event:
         desk.away.failed("storage", str(error))
         return GivenBack(wait=backoff(job.waits + 1, cap=STORAGE_AWAY_S), why=str(error))
     desk.away.answered("storage")
+    desk.previews.before(job.id, batch, loaded.pictures[0])
     return Begun(
         fingerprint=print_,
         key_id=key.id,
@@ -131,7 +132,7 @@ class Purchase:
             self._keep_room()
             if not desk.gate.primes(group, self._begun.account):
                 self._enter(_silence)
-            elif (turned_back := desk.gate.ahead(self.job, self._begun)) is not None:
+            elif (turned_back := desk.gate.ahead(self.job, self._begun, size=len(prepared.body))) is not None:
                 return turned_back
             event = self._sent(prepared, key)
         except _Ended as ended:

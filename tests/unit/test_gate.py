@@ -22,7 +22,7 @@ from jobs.money import NO_CAPS, Caps, Days, Reached
 from running.programs import eventually
 from tests.unit.desks import KEY, OTHER_KEY, RESERVE, START, House, make_house, receipt
 from workers import gate as gates
-from workers.gate import Gate
+from workers.gate import ASKED_BYTES, Gate
 
 DAY_S = 86_400
 BEGUN = Begun(fingerprint="f1", key_id="k")
@@ -484,13 +484,22 @@ def test_who_would_be_turned_back_sends_no_body_ahead(state: BatchState, event: 
     job = house.claimed()
     house.ledger.set_state("b", state, "operator", only_from=[BatchState.OPEN])
 
-    assert house.desk.gate.ahead(job, BEGUN) == event
+    assert house.desk.gate.ahead(job, BEGUN, size=ASKED_BYTES) == event
+
+
+def test_a_small_body_is_sent_ahead_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.open()
+    job = house.claimed()
+    monkeypatch.setattr(house.ledger, "begin", None)
+
+    assert house.desk.gate.ahead(job, BEGUN, size=ASKED_BYTES - 1) is None
 
 
 def test_a_slot_or_money_that_is_not_free_yet_keeps_no_body_from_being_sent_ahead() -> None:
     house, _ = full(ceiling=2 * RESERVE - 1)
 
-    assert house.desk.gate.ahead(house.claimed("b.2"), BEGUN) is None
+    assert house.desk.gate.ahead(house.claimed("b.2"), BEGUN, size=ASKED_BYTES) is None
     assert house.ledger.slots_used()["flux"] == 1
 
 
@@ -498,9 +507,9 @@ def test_a_long_throttle_is_known_before_a_body_is_sent_ahead() -> None:
     house = make_house()
     house.open(rows=2)
     house.ledger.throttle(0.8)
-    short = house.desk.gate.ahead(house.claimed("b.1"), BEGUN)
+    short = house.desk.gate.ahead(house.claimed("b.1"), BEGUN, size=ASKED_BYTES)
     house.ledger.throttle(20.0)
-    long = house.desk.gate.ahead(house.claimed("b.2"), BEGUN)
+    long = house.desk.gate.ahead(house.claimed("b.2"), BEGUN, size=ASKED_BYTES)
 
     assert short is None
     assert isinstance(long, GivenBack)
