@@ -65,7 +65,6 @@ def set_up_logging(settings: Settings, *, level: str = "INFO", stream: TextIO | 
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        redactor_of(settings),
     ]
     renderer = structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -75,7 +74,7 @@ def set_up_logging(settings: Settings, *, level: str = "INFO", stream: TextIO | 
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared[:-1]],
+        foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redactor_of(settings), renderer],
     )
     handler = logging.StreamHandler(out)

@@ -274,7 +274,8 @@ class Api:
         if not api_host_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted, use="delivery"):
             raise DownloadFailed("the result lies on a host that is not trusted", transient=False)
         try:
-            with self._reader.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
+            asked = self._reader.build_request("GET", url, headers={"accept-encoding": "identity"})
+            with closing(self._kept.handle_request(asked)) as response:  # past the client, as a poll
                 if response.status_code in (401, 403, 404, 410):
                     raise DownloadFailed(f"HTTP {response.status_code}", expired=True)
                 if response.status_code != 200:
