@@ -18,6 +18,7 @@ from jobs.crashpoints import crashpoint
 from jobs.errors import BadCredentials, LedgerError, NotFound, Refused, StorageError, Superseded, Unavailable
 from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.job import Job, State
+from jobs.ledger.change import FILED_S
 from jobs.pictures import Format, PictureError
 from jobs.request import fingerprint
 from jobs.retry import backoff
@@ -38,6 +39,10 @@ STORAGE_AWAY_S = 15.0
 API_AWAY_S = 15.0
 """The longest pause between tries while the API cannot be reached: half of the time in which a batch should be as fast
 as before once it is back. A key that rests is asked for here, not at the API."""
+
+LOOK_LASTS_S = FILED_S / 2
+"""A body that has travelled for longer is worth another look at the bucket: on one that is twice as old the ledger lets
+nothing begin."""
 
 FETCHABLE_S = protocol.URL_LIFE_S / 2
 """An edit that was begun so long ago can still be fetched once more, with a margin."""
@@ -192,6 +197,7 @@ class Purchase:
                 return GivenBack(wait=0.0, why="the key is parked")
             return self._storage_away()
 
+        self._look_again()
         entered = desk.gate.enter(self.job, self._begun, primed=self._ahead, unless=ended)
         if not isinstance(entered, Job):
             if heard():
@@ -201,6 +207,20 @@ class Purchase:
         crashpoint("begun")
         desk.turns.moved(entered)
         self._declare()
+
+    def _look_again(self) -> None:
+        """Look for a filed result once more where the body has travelled for so long that one may lie there."""
+        desk, at = self._desk, self._desk.now()
+        if at - self._begun.looked_at < LOOK_LASTS_S:
+            return
+        batch = desk.batch(self.job.order.batch)
+        try:
+            filed = batch and _to_publish(self.job, desk, batch, self._begun.fingerprint, at)
+        except StorageError as error:
+            raise _Ended(self._back(str(error))) from None
+        if filed is not None:
+            raise _Ended(GivenBack(wait=0.0, why="just filed"))
+        self._begun = replace(self._begun, looked_at=at)
 
     def _declare(self) -> None:
         desk = self._desk

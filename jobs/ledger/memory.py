@@ -308,7 +308,7 @@ class MemoryLedger(MemoryPlaces):
         if wait := self._throttle.left(change.account):
             return Recorded(closed=Closed.THROTTLED, wait_s=wait)
         filed_at = self._filed.get(change.fingerprint)
-        if filed_at is not None and filed_at >= looked_at:
+        if (filed_at is not None and filed_at >= looked_at) or 0.0 < looked_at < self.now() - FILED_S:
             return Recorded(closed=Closed.JUST_FILED)
         if self._bought.get(change.fingerprint, change.job) != change.job:
             return Recorded(closed=Closed.BEING_BOUGHT)

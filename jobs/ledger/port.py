@@ -284,9 +284,10 @@ class Ledger(Protocol):
     ) -> Recorded:
         """Carry out the beginning of a submission, if slot, money and fingerprint are free, else say what is not.
 
-        `looked_at` is when the bucket had no filed result: one that was filed since is JUST_FILED. `caps` are those of
-        the day and the key that the job names. With `only_ask` nothing is taken, and a slot that is not free, or money
-        that is only reserved, is not said: these are waited for.
+        `looked_at` is when the bucket had no filed result: one that was filed since is JUST_FILED, and so is one of
+        which that cannot be told any more (FILED_S). `caps` are those of the day and the key that the job names. With
+        `only_ask` nothing is taken, and a slot that is not free, or money that is only reserved, is not said: these are
+        waited for.
 
         Raises:
             Superseded: somebody else moved the job.

@@ -274,6 +274,20 @@ def test_an_edit_that_was_filed_moments_ago_is_not_bought_again(house: House) ->
     assert knock(house, second, "same").closed is None
 
 
+@pytest.mark.parametrize(("ago", "closed"), [(FILED_S + 5, Closed.JUST_FILED), (FILED_S - 30, None)])
+def test_on_a_look_that_is_older_than_what_the_ledger_remembers_nothing_begins(
+    house: House, ago: float, closed: Closed | None
+) -> None:
+    house.open()
+    house.feed(1)
+    job = house.claimed("b.0")
+    now = house.ledger.now()
+
+    begun = house.ledger.begin(job, apply(job, e.Begun(fingerprint="same", key_id="k"), now), looked_at=now - ago)
+
+    assert begun.closed is closed
+
+
 @pytest.mark.parametrize(
     "event",
     [

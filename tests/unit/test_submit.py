@@ -13,6 +13,7 @@ from jobs.batch import BatchState
 from jobs.errors import LedgerError, Refused, Superseded, Unavailable
 from jobs.events import Accepted, AttemptFailed, Begun, Doubted, Failed, GivenBack, NotSubmitted, Unchanged
 from jobs.job import State
+from jobs.ledger.change import FILED_S
 from jobs.pictures import check_result, identity
 from jobs.request import fingerprint
 from tests.unit.desks import (
@@ -32,7 +33,7 @@ from workers.api.client import NotSent
 from workers.away import LASTING_S
 from workers.hosts import FetchError
 from workers.keys import RUN
-from workers.submit import API_AWAY_S, prepare
+from workers.submit import API_AWAY_S, LOOK_LASTS_S, prepare
 
 BEGUN = Begun(fingerprint="f1", key_id=KEY.id)
 
@@ -627,6 +628,48 @@ def test_a_key_that_is_gone_sends_nothing() -> None:
 
 def slots(house: House) -> int:
     return house.ledger.slots_used()["flux"]
+
+
+def test_a_body_that_has_travelled_for_long_is_bought_after_another_look() -> None:
+    house = make_house()
+    house.open()
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+    purchase = house.purchase()
+    house.clock.advance(FILED_S + 1)
+
+    event = purchase.made()
+
+    assert isinstance(event, Accepted)
+
+
+def test_what_was_filed_while_a_body_travelled_is_not_bought() -> None:
+    house = make_house()
+    house.open()
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+    purchase = house.purchase()
+    house.clock.advance(LOOK_LASTS_S + 1)
+    data, print_ = picture(), purchase._begun.fingerprint
+    seen = check_result(data, content_length=None)
+    house.desk.results.file(print_, data, seen, job="other.1", batch="other", fresh=False)
+
+    event = purchase.made()
+
+    assert event == GivenBack(wait=0.0, why="just filed")
+    assert house.api.bodies == []
+
+
+def test_a_bucket_that_is_away_at_another_look_spends_nothing() -> None:
+    house = make_house()
+    house.open()
+    house.api.submits.append(protocol.Accepted(receipt=receipt()))
+    purchase = house.purchase()
+    house.clock.advance(LOOK_LASTS_S + 1)
+    house.bucket.failing["keys"] = Unavailable("the bucket is away")
+
+    event = purchase.made()
+
+    assert isinstance(event, GivenBack)
+    assert house.api.bodies == []
 
 
 @pytest.mark.parametrize("small", [False, True])

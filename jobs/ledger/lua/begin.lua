@@ -29,10 +29,11 @@ if b[5] then return {'group_stopped', now, 0} end
 local wait = redis.call('PTTL', throttle)
 if wait > 0 then return {'throttled', now, wait} end
 
-local buyer = redis.call('GET', KEYS[8])
+local buyer, looked_at = redis.call('GET', KEYS[8]), tonumber(ARGV[7])
 local filed_at = buyer and string.match(buyer, '^filed:(%d+)$')
+if looked_at > 0 and now - looked_at > 120000 then return {'just_filed', now, 0} end  -- FILED_S
 if filed_at then
-  if tonumber(filed_at) >= tonumber(ARGV[7]) then return {'just_filed', now, 0} end
+  if tonumber(filed_at) >= looked_at then return {'just_filed', now, 0} end
 elseif buyer and buyer ~= change.job then
   return {'being_bought', now, 0}
 end

@@ -32,7 +32,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   if change.fingerprint ~= '' and change.fingerprint_to ~= 'keep' then
     if redis.call('GET', KEYS[8]) == change.job then
       if change.fingerprint_to == 'filed' then
-        redis.call('SET', KEYS[8], 'filed:' .. now, 'EX', 900)
+        redis.call('SET', KEYS[8], 'filed:' .. now, 'EX', 120)  -- FILED_S
       else
         redis.call('DEL', KEYS[8])
       end
