@@ -17,8 +17,8 @@ from jobs.errors import LedgerError
 from jobs.pictures import PictureError, thumbnail
 from jobs.report.sheet import CARDS, BeforeAfter
 
-MOST_BYTES = 12 * 1024 * 1024
-"""About twice what a report with the most cards takes; beyond it the oldest are let go."""
+MOST_BYTES = 8 * 1024 * 1024
+"""About what a report with the most cards takes; beyond it the oldest are let go."""
 
 AT_ONCE = 2
 """So many are made at a time: a decoded picture may take 50 times the memory of its file."""
