@@ -392,7 +392,9 @@ def test_the_store_turns_away_whoever_has_no_key(tmp_path: Path) -> None:
 
 def test_a_redis_keeps_every_answered_write_and_evicts_nothing(tmp_path: Path) -> None:
     with LocalStack.open(settings_in(tmp_path), REDIS) as stack, connected(stack.settings) as client:
-        asked = client.config_get("append*", "maxmemory-policy", "save", "bind")
+        asked: dict[str | None, str | None] = {}
+        for name in ("append*", "maxmemory-policy", "save", "bind"):  # Redis 6.2 takes one at a time
+            asked |= client.config_get(name)
 
     assert asked["appendonly"] == "yes"
     assert asked["appendfsync"] == "always"
