@@ -1,3 +1,8 @@
+-- Whether no job of the batch is left after one that has ended.
+local function none_left(change)
+  return change.final and redis.call('SCARD', KEYS[3]) == 0
+end
+
 -- Carries out a change (see jobs/ledger/change.py) on a job that is known to be as expected.
 -- KEYS: 1 job, 2 batch, 3 jobs of the batch, 4 outcomes, 5 leases, 6 due, 7 doubts, 8 bought, 9 money of the day,
 -- 10.. slots
@@ -69,7 +74,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
     redis.call('HSET', batch, 'feeding:' .. group, now, 'told:' .. group, op)
     return 1
   end
-  return change.final and redis.call('SCARD', KEYS[3]) == 0 and 2 or 0
+  return none_left(change) and 2 or 0
 end
 
 -- Compares what the caller believes with what is; the same operation asked again finds its own token.
@@ -86,7 +91,8 @@ local function standing(change, op)
   return 'same'
 end
 
--- Whether this operation was told to feed; asked again after a lost reply, it is told again.
+-- What this operation was told; asked again after a lost reply, it is told again.
 local function told(change, op)
-  return redis.call('HGET', KEYS[2], 'told:' .. change.group) == op and 1 or 0
+  if redis.call('HGET', KEYS[2], 'told:' .. change.group) == op then return 1 end
+  return none_left(change) and 2 or 0
 end
