@@ -392,6 +392,7 @@ def client(api: ModelApi, clock: Clock) -> Api:
     found = copy(_real_client())
     found._now = clock
     found._submitter = found._reader = httpx.Client(transport=api, trust_env=False)
+    found._kept = api  # type: ignore[assignment]
     return found
 
 
