@@ -64,10 +64,9 @@ chaos-long: setup ## 30,000 jobs under fire (an hour or more, of a machine that 
 mutants: setup ## small mistakes in what decides about money, and how many of them the tests notice (five minutes)
 	$(BIN)/python -m tests.mutants
 
-BENCH_ROWS ?= 1000000
-
-bench-plan: setup ## how fast a million rows are planned and submitted, and in how much memory; BENCH_ROWS=N for fewer
-	$(BIN)/python -m bench.plan --rows $(BENCH_ROWS)
+bench-plan: setup ## the part of `make bench` that plans and submits a million rows (five minutes)
+	$(BIN)/python -m bench --only plan --only plan-one-core
+	$(BIN)/python docs/draw.py
 
 SCALE_IMAGES ?= 100000
 SCALE_ROWS ?= 1000000

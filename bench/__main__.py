@@ -17,6 +17,7 @@ from bench.big import memory, urgent
 from bench.contest import Record, run
 from bench.inputs import upload_pictures
 from bench.machine import described
+from bench.plan import plan
 from bench.results import FOLDER, QUICK, Measured, write
 from bench.scenarios import SCENARIOS, Scenario
 from running.servers import Servers, servers_in
@@ -79,6 +80,8 @@ def _run(name: str, scenario: Scenario, servers: Servers, pictures: list[str], f
             return memory(scenario, servers, pictures, folder, seed=seed)
         case "urgent":
             return urgent(scenario, servers, pictures, folder, seed=seed)
+        case "plan":
+            return plan(name, scenario, servers, folder)
         case _:
             return run(name, scenario, servers, pictures, folder, seed=seed)
 

@@ -33,7 +33,7 @@ def prompt(number: int) -> str:
 
 
 def write_manifest(path: Path, scenario: Scenario, pictures: list[str], first: int = 0) -> None:
-    """Write the manifest of a scenario, its rows numbered from `first` on."""
+    """Write the manifest of a scenario, its rows numbered from `first` on; the key of each row's result is its own."""
     fields = ["id", "image", "prompt", "model", *(["output_format"] if scenario.output_format else [])]
     first_max = round(scenario.edits * (1 - scenario.kontext_max_share))
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ def write_manifest(path: Path, scenario: Scenario, pictures: list[str], first: i
             row = {
                 "id": f"row-{number:06d}",
                 "image": pictures[number % len(pictures)],
-                "prompt": prompt(number),
+                "prompt": prompt(0 if scenario.alike else number),
                 "model": MODEL if number - first < first_max else KONTEXT_MAX,
             }
             writer.writerow(row | ({"output_format": scenario.output_format} if scenario.output_format else {}))

@@ -6,40 +6,41 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.figures import spread
-from bench.machine import tree
+from bench.machine import peak_mb, tree
 
 _LOOK_S = 0.1
-_MB = 1_000_000
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one run of a command took: seconds, and bytes of the resident memory of all its processes together."""
+    """What one run of a command took: seconds, and the most resident memory of all its processes together (MB)."""
 
     code: int
     out: str
     wall_s: float
     cpu_s: float
-    rss: int
+    rss_mb: float
 
 
 def run(argv: Sequence[str], env: Mapping[str, str], folder: Path, errors: Path) -> Run:
-    """Run a command to its end; its stderr goes to `errors`. Pages that processes share count for each of them."""
+    """Run a command to its end; its stderr goes to `errors`.
+
+    Pages that processes share count for each of them. What wait4 says of memory is not taken: it counts what this
+    process held when it forked.
+    """
     began = time.monotonic()
     with errors.open("wb") as err:
         process = subprocess.Popen(argv, env=dict(env), cwd=folder, stdout=subprocess.PIPE, stderr=err)
-    most = [0]
+    most = [0.0]
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(_LOOK_S):
-            most[0] = max(most[0], sum(map(_resident, tree([process.pid]))))
+            most[0] = max(most[0], sum(map(peak_mb, tree([process.pid]))))
 
     watch = threading.Thread(target=look, daemon=True)
     watch.start()
@@ -56,22 +57,5 @@ def run(argv: Sequence[str], env: Mapping[str, str], folder: Path, errors: Path)
         out=out,
         wall_s=wall,
         cpu_s=used.ru_utime + used.ru_stime,
-        rss=max(most[0], used.ru_maxrss * 1024),
+        rss_mb=most[0],
     )
-
-
-def told(values: Iterable[float], digits: int = 2) -> dict[str, float]:
-    """Return the median of some measured values, the least, the most, and how many there are."""
-    return {name: round(value, digits) for name, value in spread([*values])._asdict().items()}
-
-
-def in_mb(size: int) -> float:
-    """Return bytes in megabytes."""
-    return round(size / _MB, 1)
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0

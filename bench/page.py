@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.goals import NEVER, Book, goals, millis, percent, plain, said
+from bench.goals import NEVER, Book, goals, millis, percent, plain, said, whole
 from bench.plots import bars, lines
 from bench.results import Measured, read
 from bench.scenarios import SCENARIOS, SMALL
@@ -40,6 +40,10 @@ FIGURES: tuple[tuple[str, str, bool, Callable[[float], str]], ...] = (
     ("slot use", "slot_use", False, percent),
     ("start to finish (s)", "seconds", False, plain),
     ("edits/s", "edits_a_second", False, plain),
+    ("rows/s", "rows_a_second", False, whole),
+    ("the whole command (s)", "command_s", False, plain),
+    ("its CPU (s)", "command_cpu_s", False, plain),
+    ("rows that ended, a second", "ended_a_second", False, plain),
     ("polls an edit", "polls", True, plain),
     ("429s", "refused_429", False, plain),
     ("CPU an edit (ms)", "cpu_s", True, millis),
@@ -97,7 +101,7 @@ def _about(measured: Measured) -> str:
     form = "the quick form, which proves nothing" if measured.quick else form
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "celery", "redis_server", "httpx", "aiohttp"))
     return (
-        f"{measured.scenario.edits} edits, n = {runs} each, {form}; {measured.day}, {machine['cores']} cores "
+        f"{measured.scenario.edits:,} rows, n = {runs} each, {form}; {measured.day}, {machine['cores']} cores "
         f"({machine['cpu']}), {machine['memory_gb']} GB; {software}."
     )
 
@@ -119,10 +123,10 @@ def _pictures(book: Book) -> dict[str, tuple[str, str, str]]:
             values = _medians(book.get(name), figure, scale)
             if values:
                 drawn[f"{PICTURES}/{name}-{figure}.svg"] = (name, title, bars(title, title, values))
-    if (measured := book.get("memory")) is not None:
-        title = "Redis memory beside the edits made (MB)"
-        text = lines(title, "edits", "MB", {"used memory": measured.runs[0]["redis_mb"]})
-        drawn[f"{PICTURES}/memory.svg"] = ("memory", title, text)
+    held = {name: book[name].runs[0]["redis_mb"] for name in ("memory", "unchanged") if name in book}
+    if held:
+        title = "Redis memory beside the rows that have ended (MB)"
+        drawn[f"{PICTURES}/memory.svg"] = (next(iter(held)), title, lines(title, "rows", "MB", held))
     if rates := _rates(book):
         title = "Edits a second of one process on one core, 1 s tasks, 256 px results"
         drawn[f"{PICTURES}/rates.svg"] = ("core", title, lines(title, "slots", "edits a second", rates))

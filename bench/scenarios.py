@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 RETOUCH, SCRIPT, BLOCKING, COUNTDOWN = "retouch", "script", "celery-blocking", "celery-countdown"
+PLAN, SUBMIT, BARE_CSV = "retouch plan", "retouch submit", "csv module"
 MODEL = "flux-2-pro"
 KONTEXT_MAX = "flux-kontext-max"
 PHOTOGRAPH = ("--result-size", "1024x1024", "--result-grain", "0.07")
@@ -44,9 +45,12 @@ class Scenario:
     one_core: bool = False
     """Whether what is measured runs on one core alone, and everything else on the others."""
     kind: str = "contest"
-    """`contest`: entrants in turn, to the end. `memory` and `urgent`: Retouch alone, cut off (`bench/big.py`)."""
+    """`contest`: entrants in turn, to the end. `memory` and `urgent`: Retouch alone, cut off (`bench/big.py`). `plan`:
+    commands that edit nothing (`bench/plan.py`)."""
+    alike: bool = False
+    """Whether rows of one picture ask for the same edit: one of them is edited, the others end unchanged, as copies."""
     marks: tuple[int, ...] = ()
-    """After how many edits memory is looked at."""
+    """After how many rows memory is looked at."""
     quick_marks: tuple[int, ...] = ()
     monitored: bool = False
     """Whether Redis tells every command as it comes (MONITOR), which costs it some time."""
@@ -88,6 +92,31 @@ _FAST = Scenario(
     result=SMALL,
     one_core=True,
     settings={"RETOUCH_WORKER__SPOOL_BYTES": "16GiB"},
+)
+
+_MILLION = Scenario(
+    name="memory",
+    title="Memory beside a batch of 1,000,000 planned rows, 20 ms an edit",
+    entrants=(RETOUCH,),
+    kind="memory",
+    edits=1_000_000,
+    quick_edits=50_000,
+    latency_s=0.02,
+    picture_kb=20,
+    pictures=50,
+    result=SMALL,
+    marks=(5_000, 20_000, 40_000),
+    quick_marks=(300, 600, 1_200),
+)
+
+_PLAN = Scenario(
+    name="plan",
+    title="Planning 1,000,000 CSV rows of `s3://` pictures, two cores",
+    entrants=(PLAN, SUBMIT, BARE_CSV),
+    kind="plan",
+    edits=1_000_000,
+    quick_edits=50_000,
+    pictures=0,
 )
 
 SCENARIOS = (
@@ -140,19 +169,15 @@ SCENARIOS = (
         latency_s=3.0,
         monitored=True,
     ),
-    Scenario(
-        name="memory",
-        title="Memory beside a batch of 1,000,000 planned rows, 20 ms an edit",
-        entrants=(RETOUCH,),
-        kind="memory",
-        edits=1_000_000,
-        quick_edits=50_000,
-        latency_s=0.02,
-        picture_kb=20,
-        pictures=50,
-        result=SMALL,
+    _PLAN,
+    replace(_PLAN, name="plan-one-core", title="The same on one core", quick_edits=None, one_core=True),
+    _MILLION,
+    replace(
+        _MILLION,
+        name="unchanged",
+        title="Memory beside such a batch whose rows are copies of 50 edits",
+        alike=True,
         marks=(5_000, 20_000, 40_000),
-        quick_marks=(300, 600, 1_200),
     ),
     Scenario(
         name="urgent",

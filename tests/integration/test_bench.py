@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.contest import run
 from bench.inputs import upload_pictures
-from bench.scenarios import BLOCKING, COUNTDOWN, RETOUCH, SCRIPT, Scenario
+from bench.plan import plan
+from bench.scenarios import BARE_CSV, BLOCKING, COUNTDOWN, PLAN, RETOUCH, SCRIPT, SUBMIT, Scenario
 from running.servers import Servers, servers_in
 
 SMALL = Scenario(
@@ -45,3 +47,14 @@ def test_an_entrant_buys_every_row_once_and_stores_it(name: str, servers: Server
     assert record["cpu_s"] > 0
     assert record["stored_p50_s"] > record["seen_p50_s"] > 0
     assert record["redis_commands"] >= record["sent_commands"]
+
+
+@pytest.mark.parametrize("name", [PLAN, SUBMIT, BARE_CSV])
+def test_whoever_reads_a_manifest_reads_all_of_it(name: str, servers: Servers, tmp_path: Path) -> None:
+    shop = replace(SMALL, name="shop", edits=300, kind="plan")
+    (tmp_path / "run").mkdir()
+
+    record = plan(name, shop, servers, tmp_path / "run")
+
+    assert record["rows_a_second"] == pytest.approx(300 / record["command_s"])
+    assert record["command_cpu_s"] > 0

@@ -45,6 +45,26 @@ def test_a_goal_beside_the_script_needs_the_script() -> None:
     assert verdicts(run("retouch", cpu_s=2.1), run("script", cpu_s=1.0))[cpu] is False
 
 
+def test_more_workers_may_not_use_the_slots_less() -> None:
+    names = ("retouch", "retouch-2", "retouch-4")
+
+    def met(*uses: float) -> bool | None:
+        book = {"workers": measured(*(run(name, slot_use=use) for name, use in zip(names, uses, strict=False)))}
+        return next(goal.met for goal in goals(book) if goal.what == "slot use with 1, 2, 4 workers")
+
+    assert met(0.97, 0.968, 0.98) is True
+    assert met(0.97, 0.98, 0.96) is False
+    assert met(0.97, 0.98) is None
+
+
+def test_planning_is_judged_by_the_command_that_plans() -> None:
+    plans = measured(run("retouch plan", rows_a_second=99_400.0), run("retouch submit", rows_a_second=200_000.0))
+
+    found = {goal.what: goal for goal in goals({"plan": plans})}["rows planned a second, two cores"]
+
+    assert (found.ours, found.met) == ("99,400", False)
+
+
 def test_what_was_not_measured_is_not_judged() -> None:
     found = {goal.what: goal for goal in goals({})}
 

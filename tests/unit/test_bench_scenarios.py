@@ -53,3 +53,14 @@ def test_a_manifest_asks_for_as_many_different_edits_and_sorts_them_by_model(tmp
     assert len({(row["image"], row["prompt"]) for row in rows}) == len({row["id"] for row in rows}) == 10
     assert [row["model"] == KONTEXT_MAX for row in rows] == [False] * 8 + [True] * 2
     assert {row["output_format"] for row in rows} == {"jpeg"}
+
+
+def test_rows_that_are_alike_ask_for_one_edit_of_each_picture(tmp_path: Path) -> None:
+    scenario = Scenario(name="s", title="", entrants=(), edits=10, alike=True)
+
+    write_manifest(tmp_path / "m.csv", scenario, ["s3://b/1.jpg", "s3://b/2.jpg"])
+
+    with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len({(row["image"], row["prompt"]) for row in rows}) == 2
+    assert len({row["id"] for row in rows}) == 10
