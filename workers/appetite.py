@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 STARVED_S = 60.0
 """A message that waits is taken within a second, and a reconnection is over within some."""
+DOUBTFUL_S = 15.0
+"""To ask how many messages wait takes a command for each queue and priority."""
 
 
 class Appetite:
@@ -26,6 +28,11 @@ class Appetite:
         """Note that all is well: a message was taken, there is no room for one, or none can be had."""
         with self._lock:
             self._fed_at = self._now()
+
+    def doubtful(self) -> bool:
+        """Return whether nothing was noted for so long that the queues are worth a look."""
+        with self._lock:
+            return self._now() - self._fed_at >= DOUBTFUL_S
 
     def lost(self, *, waiting: int, room: bool) -> bool:
         """Return whether nothing was taken for too long although, at every look, messages waited and there was room.

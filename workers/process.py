@@ -166,6 +166,8 @@ class Process:
         """End this process with 1 when it has lost its appetite, so that whoever looks after it starts it anew."""
         desk = self.desk
         while not desk.stopping.wait(WATCH_S):
+            if not self.appetite.doubtful():
+                continue
             try:
                 messages = waiting(self._app)
             except OperationalError:

@@ -285,15 +285,24 @@ class MemoryLedger(MemoryPlaces):
             raise Superseded(f"{before.id} was sent since it was read")
         return hot
 
-    def _asked(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded:
-        said = self._fits(looked_at, caps, change, books)
+    def _asked(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
+        said = self._stands(change, books) or self._fits(looked_at, caps, change, books)
         return said if isinstance(said, Recorded) and said.closed is not Closed.MONEY_OPEN else Recorded()
 
     def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
-        said = self._fits(looked_at, caps, change, books)
+        stands = self._stands(change, books)
+        if stands is None and books.place_in_line is None and self._is_full(change.account, change.group):
+            return Recorded(closed=Closed.NO_SLOT)
+        said = stands or self._fits(looked_at, caps, change, books)
         if isinstance(said, Change) and not self._lets_in(change.account, change.group, books):
             return Recorded(closed=Closed.NO_SLOT)
         return said
+
+    def _stands(self, change: Change, books: Books) -> Recorded | None:
+        """What a batch or a group that does not go on answers, whatever is free."""
+        if books.state is not BatchState.OPEN:
+            return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
+        return Recorded(closed=Closed.GROUP_STOPPED) if change.bound in books.ends.stops else None
 
     def _fits(self, looked_at: float, caps: Caps, change: Change, books: Books) -> Recorded | Change:
         if self._epoch.guard:
@@ -301,10 +310,6 @@ class MemoryLedger(MemoryPlaces):
         seen = self._trusted
         if seen.id and (self._epoch.id != seen.id or self._epoch.intents < seen.intents):
             return Recorded(closed=Closed.WENT_BACK)
-        if books.state is not BatchState.OPEN:
-            return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
-        if change.bound in books.ends.stops:
-            return Recorded(closed=Closed.GROUP_STOPPED)
         if wait := self._throttle.left(change.account):
             return Recorded(closed=Closed.THROTTLED, wait_s=wait)
         filed_at = self._filed.get(change.fingerprint)

@@ -35,6 +35,11 @@ class MemoryPlaces(MemoryLeases):
         limit = self._limits.get(pool(account, group.name))
         return min(limit.size, group.size) if limit else group.size
 
+    def _is_full(self, account: str, group: str) -> bool:
+        """Whether no place of a limit group is free, as the catalogue counts them and whoever waits for one."""
+        lineage = self._catalogue.lineage(group)
+        return any(self._slots.used(pool(account, each.name)) >= each.size for each in lineage)
+
     def _lets_in(self, account: str, group: str, books: Books) -> bool:
         """Whether there is a slot, and nobody waits for it who has fewer for its weight."""
         place, batch = books.place_in_line, books.batch.id

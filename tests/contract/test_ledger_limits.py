@@ -47,6 +47,21 @@ def test_no_more_begins_than_a_lowered_size_allows(house: House) -> None:
     assert {name: limit.size for name, limit in house.ledger.limits().items()} == {"flux": 2}
 
 
+def test_while_every_place_is_taken_nothing_but_the_batch_itself_says_more_than_that(house: House) -> None:
+    house.open()
+    *busy, job = house.feed(6)
+    for each in busy:
+        closed(house, each)
+    house.ledger.throttle(30.0)
+    waits = house.claimed(job)
+
+    full = house.ledger.begin(waits, house.to_begin(waits)).closed
+    house.pause()
+    paused = house.ledger.begin(waits, house.to_begin(waits)).closed
+
+    assert (full, paused) == (Closed.NO_SLOT, Closed.PAUSED)
+
+
 def test_a_lowered_outer_group_holds_its_inner_ones_and_a_lowered_inner_one_only_itself(house: House) -> None:
     house.open(groups={"flux": 9, "kontext-max": 9})
     inner, outer = house.feed(4, group="kontext-max"), house.feed(4)

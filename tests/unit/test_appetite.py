@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.desks import Clock
-from workers.appetite import STARVED_S, Appetite
+from workers.appetite import DOUBTFUL_S, STARVED_S, Appetite
 
 
 def looked(appetite: Appetite, clock: Clock, *, seconds: float, waiting: int = 3, room: bool = True) -> bool:
@@ -11,7 +11,7 @@ def looked(appetite: Appetite, clock: Clock, *, seconds: float, waiting: int = 3
     said = False
     for _ in range(int(seconds // 5)):
         clock.advance(5)
-        said = appetite.lost(waiting=waiting, room=room)
+        said = appetite.doubtful() and appetite.lost(waiting=waiting, room=room)
     return said
 
 
@@ -48,3 +48,17 @@ def test_an_empty_queue_says_nothing() -> None:
 
     assert not looked(appetite, clock, seconds=600, waiting=0)
     assert not looked(appetite, clock, seconds=STARVED_S)
+
+
+def test_queues_are_not_asked_while_messages_are_taken() -> None:
+    appetite, clock = hungry()
+
+    said = []
+    for _ in range(4):
+        clock.advance(DOUBTFUL_S - 1)
+        said.append(appetite.doubtful())
+        appetite.fed()
+    clock.advance(DOUBTFUL_S)
+
+    assert said == [False] * 4
+    assert appetite.doubtful()

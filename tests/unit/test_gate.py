@@ -344,7 +344,9 @@ def test_money_that_is_only_reserved_is_waited_for_in_place_a_while_and_without_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gates, "LONGEST_WAIT_S", 0.05)
-    house, _ = full(ceiling=2 * RESERVE - 1)
+    house = make_house()
+    house.open(rows=2, ceiling=2 * RESERVE - 1)
+    entered(house, begun=replace(BEGUN, fingerprint="other"))
 
     event = entered(house, "b.2")
 

@@ -17,15 +17,22 @@ local change = cjson.decode(ARGV[1])
 local is = standing(change, ARGV[3])
 if is ~= 'same' then return {is, now, told(change, ARGV[3]), tonumber(redis.call('HGET', KEYS[1], 'intent') or '0')} end
 
-local e = redis.call('HMGET', epoch, 'id', 'n', 'guard')
-if e[3] then return {'guarded', now, 0} end
-if seen_id ~= '' and (e[1] ~= seen_id or tonumber(e[2] or '0') < seen_n) then return {'went_back', now, 0} end
-
 local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. change.model, 'price_due:' .. change.model,
   'stop:' .. change.bound, 'weight', 'n:submitting', 'n:running', 'n:in_doubt', 'held')
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end
 if b[1] ~= 'open' then return {'paused', now, 0} end
 if b[5] then return {'group_stopped', now, 0} end
+-- Every process that waits looks when a slot is freed, and all but one in vain: so what else may be closed is not
+-- looked at where no slot is free, unless the batch has a place in line to write down.
+local weight = tonumber(b[6] or '0')
+for i = 10, (ARGV[3] ~= '' and weight == 0) and #KEYS or 0 do
+  if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i]) then return {'no_slot', now, 0} end
+end
+
+local e = redis.call('HMGET', epoch, 'id', 'n', 'guard')
+if e[3] then return {'guarded', now, 0} end
+if seen_id ~= '' and (e[1] ~= seen_id or tonumber(e[2] or '0') < seen_n) then return {'went_back', now, 0} end
+
 local wait = redis.call('PTTL', throttle)
 if wait > 0 then return {'throttled', now, wait} end
 
@@ -61,7 +68,7 @@ if waits then return {'money_open', now, 0} end
 change.reserve, change.unproved = reserve, wished - reserve
 
 -- As `place_in_line` of jobs/shares.py: while several batches want slots, who has fewest for its weight comes first.
-local weight, place = tonumber(b[6] or '0')
+local place
 if weight > 0 then
   local slots = tonumber(b[7] or '0') + tonumber(b[8] or '0') + tonumber(b[9] or '0') - tonumber(b[10] or '0')
   place = math.floor((slots + 1) * 1000000 / weight)
