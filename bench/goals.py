@@ -72,9 +72,9 @@ def goals(book: Book) -> list[Goal]:
         ),
         _one(book, "plan", "memory of `plan` (MB)", "< 200", "rss_mb", lambda m: m < 200, plain, entrant=PLAN),
         _one(book, "memory", "Redis beside edits, the most (MB)", "< 64", "redis_most_mb", lambda m: m < 64, plain),
-        _one(book, "memory", "its growth an edit (KB)", "none", "redis_slope_kb", lambda kb: kb < 0.1, plain),
+        _one(book, "memory", "its growth an edit (KB)", "none", "redis_slope_kb", lambda kb: kb < 0.01, plain),
         _one(book, "unchanged", "Redis beside copies, the most (MB)", "< 64", "redis_most_mb", lambda m: m < 64, plain),
-        _one(book, "unchanged", "its growth a copy (KB)", "none", "redis_slope_kb", lambda kb: kb < 0.1, plain),
+        _one(book, "unchanged", "its growth a copy (KB)", "none", "redis_slope_kb", lambda kb: kb < 0.01, plain),
         _one(
             book,
             "urgent",
