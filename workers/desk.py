@@ -24,6 +24,7 @@ from workers.api.client import LARGEST_RESULT, Api, Key
 from workers.away import Away
 from workers.epoch import EpochGuard
 from workers.gate import Gate
+from workers.hands import Hands
 from workers.inputs import Inputs
 from workers.intents import Intents
 from workers.keeper import LeaseKeeper
@@ -97,6 +98,7 @@ class Desk:
     stopping: threading.Event = field(default_factory=threading.Event)
     prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
     """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""
+    hands: Hands = field(default_factory=Hands)
     agreed: dict[str, Batch] = field(default_factory=dict)
     """Batches as they were agreed; they never change."""
 

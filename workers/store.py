@@ -17,6 +17,7 @@ from jobs.pictures import Picture, PictureError, check_result
 from jobs.retry import backoff
 from workers.api.client import DownloadFailed
 from workers.desk import Desk, insistently
+from workers.hands import KEPT_PATIENCE_S
 from workers.results import OutputNotOurs
 from workers.spool.spool import NotKept
 
@@ -34,6 +35,12 @@ FILED_BUT_NOT_PUBLISHED = ("output_not_ours", "output_refused")
 
 def store(job: Job, desk: Desk) -> Event:
     """Fetch, check, file and publish the result of a job, and return how it ended or where it is kept."""
+    patience = KEPT_PATIENCE_S if job.state is State.KEPT else desk.until(job.deadline) / 2
+    with desk.hands.holding(patience):
+        return _stored(job, desk)
+
+
+def _stored(job: Job, desk: Desk) -> Event:
     try:
         found = _from_disk(job, desk)
     except OSError as error:

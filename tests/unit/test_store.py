@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from jobs.events import Event, Failed, GivenBack, Kept, Ready, Stored, UrlExpire
 from jobs.job import Job
 from tests.unit.desks import COST, RESERVE, URL, Downloaded, House, make_house, picture
 from workers.api.client import DownloadFailed
+from workers.hands import Hands
 from workers.spool.spool import NotKept
 from workers.store import DOWNLOADS_OF_A_BROKEN_RESULT, TRIES_OF_A_RENEWED_URL, store
 
@@ -145,6 +147,26 @@ def fetched(**house: Any) -> tuple[House, Job]:
     job = found.ready()
     found.bucket.failing["put"] = Unavailable("no answer")
     return found, job
+
+
+def test_a_result_whose_address_would_die_is_fetched_although_others_keep_all_hands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house, job = fetched()
+    house.desk.hands = Hands(at_once=1)
+    asked: list[float] = []
+    real = house.desk.hands.holding
+
+    def holding(patience_s: float) -> AbstractContextManager[bool]:
+        asked.append(patience_s)
+        return real(0.0)
+
+    monkeypatch.setattr(house.desk.hands, "holding", holding)
+    with real(0.0):
+        event = store(job, house.desk)
+
+    assert isinstance(event, Kept)
+    assert asked == [(job.deadline - house.clock()) / 2]
 
 
 def test_while_storage_is_away_the_bytes_are_on_the_disk_and_the_thread_is_free() -> None:
