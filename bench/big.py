@@ -42,7 +42,8 @@ def memory(scenario: Scenario, servers: Servers, pictures: list[str], folder: Pa
     Outcomes wait in Redis for some seconds until they are written together, so a look at a mark is a median of several.
 
     Raises:
-        RunFailed: the command that submits failed, or rows ended otherwise than they should.
+        RunFailed: the command that submits failed.
+        AssertionError: a mark was not reached within an hour.
     """
     with _begun(scenario, servers, pictures, folder, seed) as begun:
         key, state = f"retouch:batch:{begun.batch}", "n:unchanged" if scenario.alike else "n:stored"

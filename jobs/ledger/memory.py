@@ -13,46 +13,37 @@ from functools import partial
 from typing import Any
 
 from jobs.batch import Batch, BatchState, Progress
-from jobs.bounds import may_try_again
 from jobs.errors import Superseded
 from jobs.job import Job, Order, State
-from jobs.ledger.books import Books, DayBooks, Expiring, Hot, money_moved
+from jobs.ledger.books import Books, Expiring, Hot, money_moved
 from jobs.ledger.change import (
     ASIDE_AGAIN_S,
-    CEILINGS,
     FILED_S,
     LEASE_S,
     RESEND_S,
     TOLD_S,
     TOMBSTONE_S,
     Change,
-    Closed,
     Index,
     Seat,
     holds_slot,
 )
-from jobs.ledger.memory_places import MemoryPlaces, pool
+from jobs.ledger.memory_gate import Gate, MemoryGate
+from jobs.ledger.memory_places import pool
 from jobs.ledger.port import NO_STEPS, Claim, Recorded, Restored, Steps
 from jobs.models import Catalogue
-from jobs.money import NO_CAPS, Caps, Sums, TooDear
-
-Gate = Callable[[Change, Hot, Books], Recorded | Change]
-"""Says what is closed, or which change is carried out."""
-
+from jobs.money import NO_CAPS, Caps, Sums
 
 _ASKED_AGAIN = {"paused": RESEND_S, "stopped": RESEND_S, "aside": ASIDE_AGAIN_S}
 """So soon a queued job that cannot be claimed is found again."""
 
 
-class MemoryLedger(MemoryPlaces):
+class MemoryLedger(MemoryGate):
     """Keeps the contract of `jobs.ledger.port.Ledger` in the memory of one process."""
 
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float]) -> None:
         super().__init__(catalogue, clock)
         self._ended: Expiring[bool] = Expiring(clock)
-        self._bought: dict[str, str] = {}
-        self._days = DayBooks()
-        self._filed: Expiring[float] = Expiring(clock)
         self._told: Expiring[bool] = Expiring(clock)
 
     # -- batches
@@ -284,53 +275,6 @@ class MemoryLedger(MemoryPlaces):
         if fence != before.fence and hot.job.sent != before.sent:
             raise Superseded(f"{before.id} was sent since it was read")
         return hot
-
-    def _asked(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
-        said = self._stands(change, books) or self._fits(looked_at, caps, change, books)
-        return said if isinstance(said, Recorded) and said.closed is not Closed.MONEY_OPEN else Recorded()
-
-    def _gate(self, looked_at: float, caps: Caps, change: Change, hot: Hot, books: Books) -> Recorded | Change:
-        stands = self._stands(change, books)
-        if stands is None and books.place_in_line is None and self._is_full(change.account, change.group):
-            return Recorded(closed=Closed.NO_SLOT)
-        said = stands or self._fits(looked_at, caps, change, books)
-        if isinstance(said, Change) and not self._lets_in(change.account, change.group, books):
-            return Recorded(closed=Closed.NO_SLOT)
-        return said
-
-    def _stands(self, change: Change, books: Books) -> Recorded | None:
-        """What a batch or a group that does not go on answers, whatever is free."""
-        if books.state is not BatchState.OPEN:
-            return Recorded(closed=Closed.CANCELLED if books.state is BatchState.CANCELLED else Closed.PAUSED)
-        return Recorded(closed=Closed.GROUP_STOPPED) if change.bound in books.ends.stops else None
-
-    def _fits(self, looked_at: float, caps: Caps, change: Change, books: Books) -> Recorded | Change:
-        if self._epoch.guard:
-            return Recorded(closed=Closed.GUARDED)
-        seen = self._trusted
-        if seen.id and (self._epoch.id != seen.id or self._epoch.intents < seen.intents):
-            return Recorded(closed=Closed.WENT_BACK)
-        if wait := self._throttle.left(change.account):
-            return Recorded(closed=Closed.THROTTLED, wait_s=wait)
-        filed_at = self._filed.get(change.fingerprint)
-        if (filed_at is not None and filed_at >= looked_at) or 0.0 < looked_at < self.now() - FILED_S:
-            return Recorded(closed=Closed.JUST_FILED)
-        if self._bought.get(change.fingerprint, change.job) != change.job:
-            return Recorded(closed=Closed.BEING_BOUGHT)
-        fits = self._days.admit(change, books, caps)
-        if isinstance(fits, TooDear):
-            closed = Closed.MONEY_OPEN if fits.waits else CEILINGS[fits.place]
-            return Recorded(closed=closed, needed=0 if fits.waits else fits.needed)
-        return replace(change, reserve=fits.reserve, unproved=fits.unproved)
-
-    def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:
-        if books.sums["doubt_used"] + change.doubt_used > books.batch.allowance:
-            return Recorded(closed=Closed.NO_ALLOWANCE)
-        return Recorded(closed=Closed.CANCELLED) if books.state is BatchState.CANCELLED else change
-
-    def _budget(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:
-        spent = change.retry and not may_try_again(books.sums["calls"], books.sums["retried"])
-        return Recorded(closed=Closed.NO_BUDGET) if spent else change
 
     def _carry_out(self, change: Change, after: Job, hot: Hot, books: Books) -> Recorded:
         self._move_slot(change)

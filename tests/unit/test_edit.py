@@ -15,7 +15,7 @@ from jobs.batch import BatchState
 from jobs.errors import LedgerError, Superseded, Unavailable
 from jobs.events import Accepted, Doubted, Event, Failed, GivenBack, Held, NotSubmitted, Resubmitted
 from jobs.job import Job, State
-from jobs.ledger import memory
+from jobs.ledger import memory_gate
 from jobs.ledger.port import Recorded
 from jobs.queues import EDIT, FEED, FINISH
 from tests.unit.desks import COST, RESERVE, STILL, URL, House, make_house, picture, receipt
@@ -735,7 +735,7 @@ def test_a_failed_edit_whose_batch_has_no_new_tries_left_ends_with_that_reason_a
     house = willing()
     house.api.polls.clear()
     house.api.polls.append(TaskFailed(detail="overloaded", for_good=False, cost=COST))
-    monkeypatch.setattr(memory, "may_try_again", lambda *_: False)
+    monkeypatch.setattr(memory_gate, "may_try_again", lambda *_: False)
 
     edit("b.1", house.desk)
 
