@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Literal
 
 import httpx
@@ -47,6 +46,16 @@ class Target:
     path: bytes = field(repr=False)
     """Path and query as they are sent; never shown."""
     trusted: bool
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Whom to ask."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def asked(self) -> str:
+        """Path and query as text; never shown."""
+        return self.path.decode("ascii")
 
     @property
     def authority(self) -> str:
@@ -110,22 +119,21 @@ def _trusts(target: Target, trusted: Iterable[str]) -> bool:
     return bool({target.host, bare, f"{bare}:{target.port}"} & {entry.strip().lower() for entry in trusted})
 
 
-def api_host_allowed(
+def api_target(
     url: str, *, base_url: str, trusted_hosts: Sequence[str], use: Literal["polling", "delivery"] = "polling"
-) -> bool:
-    """Say whether a URL that the API handed out may be used to poll a task, or to download a result.
+) -> Target | None:
+    """Return where a URL leads that the API handed out, if it may be used to poll a task, or to download a result.
 
     That is https on `*.bfl.ai`, port 443; over http or https the origin of `base_url` and any trusted host; and for
     results the storage accounts that the API has been seen to deliver from. Never raises.
     """
     target = _parsed_or_none(url)
-    if target is None:
-        return False
-    if _same_origin(target, base_url) or _trusts(target, trusted_hosts):
-        return True
+    if target is None or _same_origin(target, base_url) or _trusts(target, trusted_hosts):
+        return target
     if (target.scheme, target.port) != ("https", 443):
-        return False
-    return target.host.endswith(".bfl.ai") or (use == "delivery" and _BLOB.fullmatch(target.host) is not None)
+        return None
+    known = target.host.endswith(".bfl.ai") or (use == "delivery" and _BLOB.fullmatch(target.host) is not None)
+    return target if known else None
 
 
 def key_allowed(url: str, *, base_url: str, trusted_hosts: Sequence[str]) -> bool:
@@ -145,7 +153,6 @@ def key_allowed(url: str, *, base_url: str, trusted_hosts: Sequence[str]) -> boo
     return (target.scheme, target.port) == ("https", 443) and _KEYED.fullmatch(target.host) is not None
 
 
-@lru_cache(maxsize=2048)  # a task's URL is looked at twice with each poll, and many are in flight
 def _parsed_or_none(url: str) -> Target | None:
     try:
         return _parsed(url)

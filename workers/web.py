@@ -23,12 +23,12 @@ from jobs.addresses import literal_address, refused_address
 from workers.hosts import (
     FetchError,
     Target,
-    api_host_allowed,
+    api_target,
     check_url,
     key_allowed,
 )
 
-__all__ = ["FetchError", "Target", "Web", "api_host_allowed", "check_url", "key_allowed", "resolve"]
+__all__ = ["FetchError", "Target", "Web", "api_target", "check_url", "key_allowed", "resolve"]
 
 MAX_BYTES = 20_000_000
 """The API takes inputs of up to 20 MB (docs)."""

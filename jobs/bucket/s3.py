@@ -21,10 +21,11 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.utils import get_environ_proxies
 
-from jobs.bucket.direct import AGENT, CONNECT_S, Answer, Direct
+from jobs.bucket.direct import CONNECT_S, Answer, Direct
 from jobs.bucket.documents import copied_etag, page_of
 from jobs.bucket.port import Head, Read
 from jobs.bucket.troubles import COPY, DELETE, LIST, LOOK, READ, WRITE, asking
+from jobs.connections import AGENT
 from jobs.errors import NotFound, Refused, TooLarge
 
 if TYPE_CHECKING:
@@ -104,7 +105,6 @@ def open_bucket(
         client,
         credentials.get_frozen_credentials,
         checksums=check == "when_supported",
-        connections=connections,
         silence_s=silence_s,
         certificates=session.get_config_variable("ca_bundle"),
     )

@@ -20,10 +20,11 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
+from http.client import HTTPResponse
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from PIL import Image
@@ -31,6 +32,7 @@ from PIL import Image
 from config.catalogue import shipped_catalogue
 from jobs.batch import Batch
 from jobs.bucket.layout import Layout
+from jobs.connections import Answer, Connections, Origin
 from jobs.errors import LedgerError, Unavailable
 from jobs.job import PROVED_UNCHARGED, Job, State
 from jobs.ledger.memory import MemoryLedger
@@ -391,9 +393,33 @@ def client(api: ModelApi, clock: Clock) -> Api:
     """Return the real client; only its connections are not. (To make one anew takes longer than a whole game.)"""
     found = copy(_real_client())
     found._now = clock
-    found._submitter = found._reader = httpx.Client(transport=api, trust_env=False)
-    found._kept = api  # type: ignore[assignment]
+    found._submitter = httpx.Client(transport=api, trust_env=False)
+    found._kept = ModelConnections(api)
     return found
+
+
+class ModelConnections(Connections):
+    """Asks the API of a game, and waits for nobody."""
+
+    def __init__(self, api: ModelApi) -> None:
+        self._api = api
+
+    @contextmanager
+    def asking(
+        self, method: str, origin: Origin, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Iterator[Answer]:
+        answered = self._api.handle_request(httpx.Request(method, f"{origin[0]}://{origin[1]}{path}"))
+        yield Answer(cast(HTTPResponse, _Answered(answered)))
+
+
+class _Answered(BytesIO):
+    """An answer as the standard library gives it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response.content)
+        self.length = None
+        self.status = response.status_code
+        self.headers = response.headers
 
 
 class Log:

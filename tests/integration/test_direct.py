@@ -167,7 +167,7 @@ def test_a_password_in_the_stores_address_is_no_part_of_its_host() -> None:
     bucket.close()
 
     assert place is not None
-    assert (place.host, place.pool.host) == ("store.test", "store.test")
+    assert (place.host, place.origin[1]) == ("store.test", "store.test")
 
 
 def test_a_store_that_keeps_refusing_is_asked_through_boto3_alone(server: Script, opened: Opened) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.addresses import refused_address
-from workers.web import FetchError, Web, api_host_allowed, check_url, key_allowed
+from workers.web import FetchError, Web, api_target, check_url, key_allowed
 
 HOSTILE = [
     # schemes
@@ -264,8 +264,8 @@ EVIL = [
 
 @pytest.mark.parametrize("url", EVIL)
 def test_a_url_that_only_looks_like_the_apis_is_neither_followed_nor_given_the_key(url: str) -> None:
-    assert not api_host_allowed(url, base_url=BASE, trusted_hosts=())
-    assert not api_host_allowed(url, base_url=BASE, trusted_hosts=(), use="delivery")
+    assert not api_target(url, base_url=BASE, trusted_hosts=())
+    assert not api_target(url, base_url=BASE, trusted_hosts=(), use="delivery")
     assert not key_allowed(url, base_url=BASE, trusted_hosts=())
 
 
@@ -273,7 +273,7 @@ def test_a_url_that_only_looks_like_the_apis_is_neither_followed_nor_given_the_k
 def test_the_apis_own_hosts_are_polled_with_the_key(host: str) -> None:
     url = f"https://{host}/v1/get_result?id=1"
 
-    assert api_host_allowed(url, base_url=BASE, trusted_hosts=())
+    assert api_target(url, base_url=BASE, trusted_hosts=())
     assert key_allowed(url, base_url=BASE, trusted_hosts=())
 
 
@@ -283,30 +283,30 @@ def test_the_apis_own_hosts_are_polled_with_the_key(host: str) -> None:
 def test_a_delivery_host_is_downloaded_from_and_never_gets_the_key(host: str) -> None:
     url = f"https://{host}/results/a.jpeg?se=1&sig=S"
 
-    assert api_host_allowed(url, base_url=BASE, trusted_hosts=(), use="delivery")
+    assert api_target(url, base_url=BASE, trusted_hosts=(), use="delivery")
     assert not key_allowed(url, base_url=BASE, trusted_hosts=())
     assert not key_allowed(url, base_url=BASE, trusted_hosts=[host])
 
 
 def test_a_storage_account_is_not_polled() -> None:
-    assert not api_host_allowed("https://bfldeliveryprodeu4.blob.core.windows.net/", base_url=BASE, trusted_hosts=())
+    assert not api_target("https://bfldeliveryprodeu4.blob.core.windows.net/", base_url=BASE, trusted_hosts=())
 
 
 def test_the_origin_of_base_url_is_followed_over_http_at_its_very_port() -> None:
     base = "http://127.0.0.1:8900"
 
-    assert api_host_allowed("http://127.0.0.1:8900/v1/get_result?id=1", base_url=base, trusted_hosts=())
+    assert api_target("http://127.0.0.1:8900/v1/get_result?id=1", base_url=base, trusted_hosts=())
     assert key_allowed("http://127.0.0.1:8900/v1/get_result?id=1", base_url=base, trusted_hosts=())
-    assert not api_host_allowed("http://127.0.0.1:8901/", base_url=base, trusted_hosts=())
+    assert not api_target("http://127.0.0.1:8901/", base_url=base, trusted_hosts=())
     assert not key_allowed("https://127.0.0.1:8900/", base_url=base, trusted_hosts=())
 
 
 def test_a_trusted_host_is_followed_over_http_and_given_the_key() -> None:
     trusted = ["proxy.lan:8080"]
 
-    assert api_host_allowed("http://proxy.lan:8080/x", base_url=BASE, trusted_hosts=trusted)
+    assert api_target("http://proxy.lan:8080/x", base_url=BASE, trusted_hosts=trusted)
     assert key_allowed("http://proxy.lan:8080/x", base_url=BASE, trusted_hosts=trusted)
-    assert not api_host_allowed("http://proxy.lan:8081/x", base_url=BASE, trusted_hosts=trusted)
+    assert not api_target("http://proxy.lan:8081/x", base_url=BASE, trusted_hosts=trusted)
 
 
 @given(st.text(), st.sampled_from(["", "https://", "https://[", "http://api.bfl.ai"]))
@@ -316,4 +316,4 @@ def test_no_text_makes_the_rules_raise_anything_but_a_refusal(text: str, start: 
     with contextlib.suppress(FetchError):
         assert check_url(url).scheme == "https"
     assert not key_allowed(url, base_url=BASE, trusted_hosts=())
-    assert not api_host_allowed(url, base_url=BASE, trusted_hosts=(), use="delivery")
+    assert not api_target(url, base_url=BASE, trusted_hosts=(), use="delivery")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -19,12 +18,12 @@ from pydantic import SecretStr
 
 from config.settings import REFUSED_STATUSES
 from jobs.accounts import MAIN, key_name
+from jobs.connections import Answer, Connections, Unanswered
 from jobs.crashpoints import crashpoint
 from workers.api import protocol
-from workers.api.connections import Connections
-from workers.api.line import Line, tls_context
+from workers.api.line import Line, OneRequestEach, tls_context
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
-from workers.hosts import api_host_allowed, key_allowed
+from workers.hosts import Target, api_target, key_allowed
 
 PIECE = 256 * 1024
 LAST = 64
@@ -35,6 +34,10 @@ MARK_TO_LAST_S = 5.0
 
 HELD_S = 8.0
 """For so long a body that was sent ahead waits for its last part: servers end requests that stand still."""
+
+CONNECT_S = 10.0
+LARGEST_ANSWER = 1024 * 1024
+"""No answer but a result is longer."""
 
 LARGEST_RESULT = 64 * 1024 * 1024
 DOWNLOAD_S = 300.0
@@ -89,28 +92,6 @@ class Key:
 CREDITS = "/v1/credits"
 
 
-class _NoCookies(httpx.Cookies):
-    """A jar that stays empty."""
-
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Take nothing."""
-
-
-class _Client(httpx.Client):
-    """Keeps no cookies: no host is told what another one said, and to look for them is a fifth of what a poll costs."""
-
-    _none = _NoCookies()
-
-    @property
-    def cookies(self) -> httpx.Cookies:
-        """No cookies."""
-        return self._none
-
-    @cookies.setter
-    def cookies(self, cookies: object) -> None:
-        raise TypeError("no cookies are kept")
-
-
 class Api:
     """Speaks to the API. One object serves all threads of a process."""
 
@@ -127,32 +108,22 @@ class Api:
         self._refused = frozenset(refused)
         self._trusted = tuple(trusted_hosts)
         self._now = now
-        limits, tls = httpx.Limits(max_connections=1, max_keepalive_connections=1), tls_context()
-
-        def connection() -> httpx.HTTPTransport:
-            return httpx.HTTPTransport(verify=tls, retries=0, limits=limits, trust_env=False)
-
+        tls = tls_context()
         # A POST gets a connection of its own: on a kept one, a reset could mean either that the server was just
         # closing it or that it took the task.
-        self._submitter: httpx.Client = _Client(
-            timeout=httpx.Timeout(timeout_s, connect=10.0, write=MARK_TO_LAST_S),
-            transport=Connections(connection, keep=False),
+        self._submitter = httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_S, write=MARK_TO_LAST_S),
+            transport=OneRequestEach(lambda: httpx.HTTPTransport(verify=tls, retries=0, trust_env=False)),
             trust_env=False,
             follow_redirects=False,
         )
-        self._kept = Connections(connection, keep=True)
-        self._reader: httpx.Client = _Client(
-            timeout=httpx.Timeout(timeout_s, connect=10.0),
-            transport=self._kept,
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._kept = Connections(tls, connect_s=CONNECT_S, silence_s=timeout_s)
         self._question = lru_cache(maxsize=2048)(self._question_of)
 
     def close(self) -> None:
         """Close every connection."""
         self._submitter.close()
-        self._reader.close()
+        self._kept.close()
 
     def submit(
         self,
@@ -239,31 +210,35 @@ class Api:
 
     def poll(self, url: str, key: Key | None) -> PollAnswer:
         """Ask how a task stands. Never raises for what the network or the API does."""
-        if not api_host_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted):
+        target, headers = self._question(url, key)
+        if target is None:
             return NoAnswer(detail="the polling URL is on a host that is not trusted (RETOUCH_API__TRUSTED_HOSTS)")
         try:
-            # Past the client, which would do nothing but take a third of what a poll costs.
-            response = self._kept.handle_request(self._question(url, key))
-            with closing(response):
-                response.read()
-        except httpx.HTTPError as error:
-            return NoAnswer(detail=_named(error))
-        return protocol.decipher_poll(response.status_code, response.headers, response.content, at=self._now())
+            with self._kept.asking("GET", target.origin, target.asked, headers) as answer:
+                body = answer.body(LARGEST_ANSWER)
+        except Unanswered as error:
+            return NoAnswer(detail=str(error))
+        return protocol.decipher_poll(answer.status, answer.headers, body, at=self._now())
 
-    def _question_of(self, url: str, key: Key | None) -> httpx.Request:
-        """Return a poll, which is made again and again."""
+    def _question_of(self, url: str, key: Key | None) -> tuple[Target | None, Mapping[str, str]]:
+        """Return where a poll goes and what it says; it is made again and again."""
+        target = api_target(url, base_url=self._base_url, trusted_hosts=self._trusted)
         headers = {"accept": "application/json"}
         if key is not None and key_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted):
             headers["x-key"] = key.secret.get_secret_value()
-        return self._reader.build_request("GET", url, headers=headers)
+        return target, headers
 
     def credits(self, key: Key) -> protocol.KeyWorks | protocol.KeyRefused | None:
         """Ask what a key is good for; None where no answer says so. Costs nothing and never raises."""
-        try:
-            response = self._reader.get(self._base_url + CREDITS, headers={"x-key": key.secret.get_secret_value()})
-        except httpx.HTTPError:
+        target, headers = self._question(self._base_url + CREDITS, key)
+        if target is None:
             return None
-        return protocol.decipher_credits(response.status_code, response.content)
+        try:
+            with self._kept.asking("GET", target.origin, target.asked, headers) as answer:
+                body = answer.body(LARGEST_ANSWER)
+        except Unanswered:
+            return None
+        return protocol.decipher_credits(answer.status, body)
 
     def download(self, url: str) -> tuple[bytes, int | None]:
         """Return a result's bytes and the length that the server announced.
@@ -271,28 +246,32 @@ class Api:
         Raises:
             DownloadFailed: with `expired` where the URL is dead.
         """
-        if not api_host_allowed(url, base_url=self._base_url, trusted_hosts=self._trusted, use="delivery"):
+        target = api_target(url, base_url=self._base_url, trusted_hosts=self._trusted, use="delivery")
+        if target is None:
             raise DownloadFailed("the result lies on a host that is not trusted", transient=False)
         try:
-            asked = self._reader.build_request("GET", url, headers={"accept-encoding": "identity"})
-            with closing(self._kept.handle_request(asked)) as response:  # past the client, as a poll
-                if response.status_code in (401, 403, 404, 410):
-                    raise DownloadFailed(f"HTTP {response.status_code}", expired=True)
-                if response.status_code != 200:
-                    raise DownloadFailed(f"HTTP {response.status_code}")
-                data = bytearray()
-                began = time.monotonic()
-                for piece in response.iter_bytes():
-                    data += piece
-                    crashpoint("downloading")
-                    if len(data) > LARGEST_RESULT:
-                        raise DownloadFailed("the result is larger than any picture of the API", transient=False)
-                    if time.monotonic() - began > DOWNLOAD_S:
-                        raise DownloadFailed(f"only {len(data)} bytes came in {DOWNLOAD_S:g} s")
-                announced = response.headers.get("content-length", "")
-                return bytes(data), int(announced) if announced.isdigit() else None
-        except httpx.HTTPError as error:
-            raise DownloadFailed(_named(error)) from None
+            with self._kept.asking("GET", target.origin, target.asked, {}) as answer:
+                return self._delivered(answer)
+        except Unanswered as error:
+            raise DownloadFailed(str(error)) from None
+
+    @staticmethod
+    def _delivered(answer: Answer) -> tuple[bytes, int | None]:
+        if answer.status in (401, 403, 404, 410):
+            raise DownloadFailed(f"HTTP {answer.status}", expired=True)
+        if answer.status != 200:
+            raise DownloadFailed(f"HTTP {answer.status}")
+        data = bytearray()
+        began = time.monotonic()
+        for piece in answer.pieces(PIECE):
+            data += piece
+            crashpoint("downloading")
+            if len(data) > LARGEST_RESULT:
+                raise DownloadFailed("the result is larger than any picture of the API", transient=False)
+            if time.monotonic() - began > DOWNLOAD_S:
+                raise DownloadFailed(f"only {len(data)} bytes came in {DOWNLOAD_S:g} s")
+        announced = answer.headers.get("content-length", "")
+        return bytes(data), int(announced) if announced.isdigit() else None
 
 
 def _named(error: httpx.HTTPError) -> str:

@@ -12,8 +12,8 @@ import ssl
 import struct
 import termios
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import httpx
 
@@ -59,6 +59,45 @@ def tls_context() -> ssl.SSLContext:
     context = httpx.create_ssl_context()
     context.sslsocket_class = ListeningSocket
     return context
+
+
+class OneRequestEach(httpx.BaseTransport):
+    """A transport that makes another one for each request. Any number of threads may use it at once.
+
+    A pool of httpcore's looks at all its connections with each request, which may be hundreds that wait for a slot.
+    """
+
+    def __init__(self, make: Callable[[], httpx.BaseTransport]) -> None:
+        self._make = make
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Its connection is closed with the response."""
+        transport = self._make()
+        try:
+            response = transport.handle_request(request)
+        except BaseException:
+            transport.close()
+            raise
+        response.stream = _Closing(cast(httpx.SyncByteStream, response.stream), transport)
+        return response
+
+
+class _Closing(httpx.SyncByteStream):
+    """A response's body, whose end closes its connection."""
+
+    def __init__(self, stream: httpx.SyncByteStream, transport: httpx.BaseTransport) -> None:
+        self._stream = stream
+        self._transport = transport
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+    def close(self) -> None:
+        """Close the body, then the connection."""
+        try:
+            self._stream.close()
+        finally:
+            self._transport.close()
 
 
 class Line:
