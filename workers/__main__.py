@@ -15,6 +15,10 @@ SWITCH_S = 0.02
 every 5 ms, as Python does, only costs: with a hundred threads at work a tenth of the CPU."""
 
 
+_QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""Nobody listens to what workers tell each other: the ledger knows who is there."""
+
+
 def share_arenas() -> None:
     """Let threads share two arenas of the C library: with one for each of them, pictures that were freed lie in all.
 
@@ -34,7 +38,7 @@ def main(arguments: list[str]) -> None:
     from workers.app import app, process  # reads the settings, and exits with a sentence if they are wrong
 
     name = f"retouch-{os.getpid()}@%h"
-    app.worker_main(["worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "-n", name, *arguments])
+    app.worker_main(["worker", "--loglevel", "WARNING", *_QUIET, "-n", name, *arguments])
     sys.exit(process.exit_code)
 
 

@@ -14,17 +14,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 import structlog
 
 from jobs.accounts import MAIN
 from jobs.batch import BatchState
+from jobs.errors import LedgerError
 from jobs.events import Begun, Cancelled, Event, GivenBack
 from jobs.job import Job
 from jobs.ledger.change import Closed
-from jobs.ledger.port import Ledger, Recorded
+from jobs.ledger.port import ANYBODYS, Freed, Ledger, Recorded
 from jobs.money import Days, Reached
 from jobs.states import apply
 from workers.lines import Lines, Turn
@@ -43,6 +44,9 @@ NOT_PRIMED_S = 60.0
 ASKED_BYTES = 64 * 1024
 """A smaller body may travel in vain: it costs less than to ask Redis whether it should."""
 
+STOOD_S = 3.0
+"""Who has waited for so long looks at slots that other processes freed, too: else one that joins them had none."""
+
 NO_SLOT = "no slot"
 
 Pool = tuple[str, str]
@@ -60,6 +64,7 @@ class Gate:
         stopping: threading.Event,
         days: Days | None = None,
         *,
+        owner: str = "",
         key_spent: Callable[[str], bool] = lambda _: False,
         places: Callable[[str], int] = lambda _: 1000,
     ) -> None:
@@ -68,6 +73,7 @@ class Gate:
             ledger: holds slots and money.
             stopping: set when a shutdown begins.
             days: the books of each day.
+            owner: this process, as its jobs name it.
             key_spent: told that a key's money for the day is gone; returns whether another one may have some.
             places: how many primed submissions of a limit group may wait at once in this process for the places of one
                 account; more would only hold connections.
@@ -75,6 +81,7 @@ class Gate:
         self._ledger = ledger
         self._stopping = stopping
         self._days = days or Days()
+        self._owner = owner
         self._key_spent = key_spent
         self._places = places
         self._lines = Lines()
@@ -85,14 +92,23 @@ class Gate:
         self._in_vain: set[Pool] = set()
         self._not_before = 0.0
 
-    def freed(self) -> None:
-        """Wake the first of those who wait: a slot was freed. Where a shutdown begins, wake everybody."""
-        if not self._stopping.is_set():
-            self._lines.wake()
-            return
-        self._lines.wake_all()
-        with self._room:
-            self._room.notify_all()
+    def freed(self, news: Freed = ANYBODYS) -> None:
+        """Wake the first of those who wait: a slot was freed. Where a shutdown begins, wake everybody.
+
+        A slot that another process freed is left to it, but by who has stood here for long. (Were it anybody's, every
+        process would look, and all but one in vain.) What is of no use here is passed on.
+        """
+        if self._stopping.is_set():
+            self._lines.wake_all()
+            with self._room:
+                self._room.notify_all()
+        elif news.by in ("", self._owner):
+            woken = self._lines.wake()
+            if news.by and news.group not in woken:
+                with suppress(LedgerError):
+                    self._ledger.pass_on(news)
+        else:
+            self._lines.wake(stood_s=STOOD_S)
 
     def waiting(self, account: str) -> int:
         """Return how many of this process wait for places of an account."""
@@ -203,6 +219,7 @@ class Gate:
                 begun, after = self._wished(job, begun)
                 answer = self._ledger.begin(job, after, looked_at=begun.looked_at, caps=self._days.caps)
                 if answer.closed is None:
+                    turn.took_the_last = not answer.more
                     return replace(after, intent=answer.intent)
                 if answer.closed is Closed.NO_SLOT:
                     if not self._wait(turn, until):

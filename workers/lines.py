@@ -1,13 +1,14 @@
 """Who waits at the gate: in lines, of each of which a freed slot wakes the first one, and not everybody.
 
-Whoever takes a slot, or leaves for another reason, wakes the next one of the line, since more may be free than was
-told. Whoever finds none stays the first. So a slot costs two looks at the ledger, whether five wait for it or two
-hundred.
+Whoever leaves wakes the next one of the line, since more may be free than was told, unless the ledger has said that
+it took the last one. Whoever finds none stays the first. So a slot costs one look at the ledger, whether five wait for
+it or two hundred.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,10 @@ class Turn(threading.Event):
 
     def __init__(self) -> None:
         super().__init__()
+        self.since = time.monotonic()
         self.in_line = False
+        self.took_the_last = False
+        """There was no other slot when it looked: only newer news are handed on."""
 
 
 class Lines:
@@ -52,22 +56,29 @@ class Lines:
                 turn.in_line = True
 
     def step_out(self, line: Line, turn: Turn) -> None:
-        """Leave the line until `heed`, and wake who is the first of it now. No news comes here meanwhile."""
+        """Leave the line until `heed`, and wake who is the first of it now, unless there is nothing for him. No news
+        comes here meanwhile."""
         with self._lock:
             waiting = self._lines.get(line, deque())
             if turn.in_line:
                 waiting.remove(turn)
                 turn.in_line = False
+            if turn.is_set() or not turn.took_the_last:
+                _wake(waiting)
             turn.clear()
-            _wake(waiting)
             if not waiting:
                 self._lines.pop(line, None)
 
-    def wake(self) -> None:
-        """Wake the first of every line."""
+    def wake(self, *, stood_s: float = 0.0) -> set[str]:
+        """Wake the first of every line, if he stands there for so long; return the limit groups of those woken."""
+        before = time.monotonic() - stood_s
+        woken = set()
         with self._lock:
-            for waiting in self._lines.values():
-                _wake(waiting)
+            for (_, group, _), waiting in self._lines.items():
+                if waiting and waiting[0].since <= before:
+                    _wake(waiting)
+                    woken.add(group)
+        return woken
 
     def wake_all(self) -> None:
         """Wake everybody who stands in a line."""

@@ -230,6 +230,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             ledger,
             stopping,
             days,
+            owner=owner,
             key_spent=keys.spent,
             places=lambda group: catalogue.groups[group].waiting,
         ),

@@ -160,6 +160,8 @@ class Change:
     """When the index finds it: for leases the script adds LEASE_S to its own clock instead."""
     was_slot: str
     slot: str
+    freed_by: str
+    """The process whose slot this was and that frees it itself; empty where somebody else does."""
     reserve: int
     """What is reserved from here on, unless something is: then that stays."""
     unproved: int
@@ -229,6 +231,7 @@ class Change:
             index_at_ms=_ms(max(after.not_before, at)),
             was_slot=before.slot if holds_slot(before) else "",
             slot=after.slot if holds_slot(after) else "",
+            freed_by=before.owner if after.fence == before.fence else "",
             reserve=after.order.reserve if holds_reserve(after) else 0,
             unproved=0,
             settled=after.cost - before.cost,

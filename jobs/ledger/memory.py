@@ -30,7 +30,7 @@ from jobs.ledger.change import (
 )
 from jobs.ledger.memory_gate import Gate, MemoryGate
 from jobs.ledger.memory_places import pool
-from jobs.ledger.port import NO_STEPS, Claim, Recorded, Restored, Steps
+from jobs.ledger.port import NO_STEPS, Claim, Freed, Recorded, Restored, Steps
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Caps, Sums
 
@@ -255,7 +255,8 @@ class MemoryLedger(MemoryGate):
             self._epoch = replace(self._epoch, intents=self._epoch.intents + 1)
             self._trusted = replace(self._trusted, intents=self._epoch.intents)
             self._hot[after.id].job = replace(self._hot[after.id].job, intent=self._epoch.intents)
-            return replace(begun, intent=self._epoch.intents)
+            more = not self._is_full(after.account, after.order.limit_group, lowered=True)
+            return replace(begun, intent=self._epoch.intents, more=more)
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         return self._move(before, after, self._allowance)
@@ -305,7 +306,8 @@ class MemoryLedger(MemoryGate):
         pools = [pool(change.account, group.name) for group in self._catalogue.lineage(change.group)]
         self._slots.move(pools, change.was_slot, change.slot)
         if change.was_slot:
-            self._tell_freed()
+            alone = not self._books[change.batch].weight
+            self._tell_freed(Freed(group=change.group, by=change.freed_by if alone else ""))
         if change.slot and change.fingerprint and not self._bought.get(change.fingerprint):
             self._bought[change.fingerprint] = change.job
 

@@ -35,10 +35,14 @@ class MemoryPlaces(MemoryLeases):
         limit = self._limits.get(pool(account, group.name))
         return min(limit.size, group.size) if limit else group.size
 
-    def _is_full(self, account: str, group: str) -> bool:
-        """Whether no place of a limit group is free, as the catalogue counts them and whoever waits for one."""
+    def _is_full(self, account: str, group: str, *, lowered: bool = False) -> bool:
+        """Whether no place of a limit group is free, whoever waits for one.
+
+        Places are counted as in the catalogue or, with `lowered`, as 429s have left them.
+        """
         lineage = self._catalogue.lineage(group)
-        return any(self._slots.used(pool(account, each.name)) >= each.size for each in lineage)
+        sizes = {each.name: self._size(account, each) if lowered else each.size for each in lineage}
+        return any(self._slots.used(pool(account, name)) >= size for name, size in sizes.items())
 
     def _lets_in(self, account: str, group: str, books: Books) -> bool:
         """Whether there is a slot, and nobody waits for it who has fewer for its weight."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from jobs.latency import Histogram, added, halved
 from jobs.ledger.books import Expiring
 from jobs.ledger.change import SPOOL_S, WORKER_S
-from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
+from jobs.ledger.port import ANYBODYS, Freed, ParkedKey, SpoolSeen, WorkerSeen
 
 
 class MemoryPresence:
@@ -17,7 +18,7 @@ class MemoryPresence:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Condition(threading.RLock())
-        self._frees = 0
+        self._frees: list[Freed] = []
         self._locks: Expiring[str] = Expiring(clock)
         self._workers: Expiring[WorkerSeen] = Expiring(clock)
         self._spools: Expiring[SpoolSeen] = Expiring(clock)
@@ -28,8 +29,8 @@ class MemoryPresence:
     def now(self) -> float:
         return self._clock()
 
-    def _tell_freed(self) -> None:
-        self._frees += 1
+    def _tell_freed(self, freed: Freed = ANYBODYS) -> None:
+        self._frees.append(freed)
         self._lock.notify_all()
 
     def lock(self, name: str, token: str, seconds: float) -> bool:
@@ -85,11 +86,15 @@ class MemoryPresence:
         with self._lock:
             self._kept[name] = text
 
-    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
-        heard = self._frees
+    def pass_on(self, freed: Freed) -> None:
+        with self._lock:
+            self._tell_freed(replace(freed, by=""))
+
+    def listen(self, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
+        heard = len(self._frees)
         while not stopped():
             with self._lock:
                 self._lock.wait(timeout=0.1)
-                news, heard = self._frees != heard, self._frees
-            if news:
-                freed()
+                news, heard = self._frees[heard:], len(self._frees)
+            for each in news:
+                freed(each)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from jobs.accounts import MAIN
 from jobs.batch import Batch, BatchState, Progress
@@ -45,7 +45,31 @@ class Recorded:
     none_left: bool = False
     """That was the last job of its batch for now: send a finish message, in case nothing is to be fed either."""
     intent: int = 0
-    """Of a submission that began: its number."""
+    """Of a submission that began: its number,"""
+    more: bool = True
+    """and whether another slot may be free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freed:
+    """News of a freed slot."""
+
+    group: str = ""
+    """Its limit group; empty where several may be free."""
+    by: str = ""
+    """The process whose turn it is to take it, since it was its own; empty where it is anybody's."""
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the news that `str` wrote."""
+        group, _, by = text.partition(" ")
+        return cls(group=group, by=by)
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.by}"
+
+
+ANYBODYS = Freed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,5 +414,8 @@ class Ledger(Protocol):
     def learn(self, model: str, news: Histogram) -> Histogram:
         """Add what was seen of a model's latency to what every process saw, and return that (`jobs.latency`)."""
 
-    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+    def listen(self, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` whenever a slot is freed, until `stopped`; blocks, so give it a thread."""
+
+    def pass_on(self, freed: Freed) -> None:
+        """Tell everybody who listens of a slot that is of no use to who freed it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import redis
@@ -17,7 +17,7 @@ from jobs.errors import LedgerError
 from jobs.latency import MOST, Histogram
 from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
 from jobs.ledger.keys import Keys
-from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
+from jobs.ledger.port import Freed, ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
 
@@ -121,15 +121,19 @@ class Presence(RedisCalls):
         found = self._script("learn", [self._keys.latency(model), self._keys.absent], [MOST, LATENCY_S, *flat])[2]
         return {int(number): int(weight) for number, weight in zip(found[::2], found[1::2], strict=True)}
 
-    def listen(self, freed: Callable[[], None], stopped: Callable[[], bool]) -> None:
+    def pass_on(self, freed: Freed) -> None:
+        """Tell everybody who listens of a slot that is of no use to who freed it."""
+        self._guarded(self._client.publish, self._keys.freed, str(replace(freed, by="")))
+
+    def listen(self, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` whenever a slot is freed, until `stopped`; survives a Redis that goes and comes back."""
         while not stopped():
             try:
                 with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(self._keys.freed)
                     while not stopped():
-                        if channel.get_message(timeout=1.0) is not None:
-                            freed()
+                        if (told := channel.get_message(timeout=1.0)) is not None:
+                            freed(Freed.of(str(told["data"])))
             except redis.RedisError:
                 time.sleep(0.5)
 

@@ -331,7 +331,8 @@ class RedisLedger(Leases, RedisPlaces):
             )
         intent = int(answer[3]) if len(answer) > 3 else 0
         self._trusted = replace(self._trusted, intents=max(self._trusted.intents, intent))
-        return Recorded(feed_wanted=answer[2] == 1, none_left=answer[2] == 2, intent=intent)
+        more = len(answer) < 5 or answer[4] == 1  # asked again after a lost reply, it does not know any more
+        return Recorded(feed_wanted=answer[2] == 1, none_left=answer[2] == 2, intent=intent, more=more)
 
     def mark_sent(self, job: Job) -> Job:
         """Write that the last part of the body leaves now; raises Superseded if it may not leave any more."""

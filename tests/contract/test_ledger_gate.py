@@ -50,6 +50,24 @@ def test_no_more_than_the_size_of_a_group_begins(house: House) -> None:
     assert said == [None] * 5 + [Closed.NO_SLOT]
 
 
+def test_who_begins_is_told_whether_another_slot_may_be_free(house: House, request: pytest.FixtureRequest) -> None:
+    house.open()
+    house.ledger.adjust("flux", lambda was, _: replace(was, size=3))
+
+    said = [knock(house, job).more for job in house.feed(3)]
+
+    # A script that is asked again after a lost reply does not know any more, and says that one may be.
+    assert said == [True, True, "twice" in request.node.name]
+
+
+def test_whose_inner_group_is_full_is_told_that_no_slot_is_free(house: House, request: pytest.FixtureRequest) -> None:
+    house.open(groups={"flux": 9, "kontext-max": 9})
+
+    said = [knock(house, job).more for job in house.feed(2, group="kontext-max")]
+
+    assert said == [True, "twice" in request.node.name]
+
+
 def test_an_inner_group_takes_places_of_the_outer_one_too(house: House) -> None:
     house.open(groups={"flux": 9, "kontext-max": 9})
     inner, outer = house.feed(3, group="kontext-max"), house.feed(4)

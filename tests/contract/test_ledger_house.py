@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs import events as e
 from jobs.latency import MOST
 from jobs.ledger.change import WORKER_S
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.port import Freed, WorkerSeen
+from jobs.states import apply
 
 if TYPE_CHECKING:
     from tests.contract.conftest import House
@@ -109,17 +113,64 @@ def test_a_worker_that_is_seen_again_replaces_what_was_said(house: House) -> Non
 def test_who_listens_hears_of_a_freed_slot(house: House) -> None:
     house.open()
     jobs = iter(house.feed(40))
-    heard, over = threading.Event(), threading.Event()
-    listener = threading.Thread(target=house.ledger.listen, args=(heard.set, over.is_set))
-    listener.start()
 
-    try:
-        while not heard.wait(0.05):
+    with listening(house) as (heard, arrived):
+        while not arrived.wait(0.05):
             house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
+
+    assert heard[0] == Freed(group="flux", by="w1")
+
+
+def test_a_slot_that_somebody_else_frees_is_anybodys(house: House) -> None:
+    house.open()
+    jobs = iter(house.feed(40))
+
+    with listening(house) as (heard, arrived):
+        while not arrived.wait(0.05):
+            job = house.begun(next(jobs))
+            after = apply(job, e.NotSubmitted(wait=0), house.ledger.now())
+            house.ledger.record(job, replace(after, fence=job.fence + 1))  # taken over: its owner has vanished
+
+    assert heard[0] == Freed(group="flux")
+
+
+def test_where_batches_share_the_places_a_freed_slot_is_anybodys(house: House) -> None:
+    house.open()
+    house.ledger.share("b", 1.0, {})
+    jobs = iter(house.feed(40))
+
+    with listening(house) as (heard, arrived):
+        while not arrived.wait(0.05):
+            house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
+
+    assert heard[0] == Freed(group="flux")
+
+
+def test_a_slot_that_is_passed_on_is_anybodys(house: House) -> None:
+    with listening(house) as (heard, arrived):
+        while not arrived.wait(0.05):
+            house.ledger.pass_on(Freed(group="flux", by="w"))
+
+    assert heard[0] == Freed(group="flux")
+
+
+@contextmanager
+def listening(house: House) -> Iterator[tuple[list[Freed], threading.Event]]:
+    """Listen to news meanwhile: what was heard, and whether anything was."""
+    heard: list[Freed] = []
+    arrived, over = threading.Event(), threading.Event()
+
+    def freed(news: Freed) -> None:
+        heard.append(news)
+        arrived.set()
+
+    listener = threading.Thread(target=house.ledger.listen, args=(freed, over.is_set))
+    listener.start()
+    try:
+        yield heard, arrived
     finally:
         over.set()
         listener.join(10)
-
     assert not listener.is_alive()
 
 

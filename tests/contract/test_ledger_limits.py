@@ -160,7 +160,7 @@ def test_a_size_that_nothing_has_moved_for_ten_minutes_is_forgotten(house: House
 def test_those_who_wait_at_the_gate_are_told_when_the_size_grows(house: House) -> None:
     told, stop = threading.Event(), threading.Event()
     house.ledger.adjust("flux", to(2))
-    listener = threading.Thread(target=house.ledger.listen, args=(told.set, stop.is_set))
+    listener = threading.Thread(target=house.ledger.listen, args=(lambda _: told.set(), stop.is_set))
     listener.start()
 
     try:

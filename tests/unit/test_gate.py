@@ -17,7 +17,7 @@ from jobs.bounds import Bounds
 from jobs.events import Accepted, Begun, Cancelled, Event, Failed, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
-from jobs.ledger.port import Recorded
+from jobs.ledger.port import Freed, Recorded
 from jobs.money import NO_CAPS, Caps, Days, Reached
 from running.programs import eventually
 from tests.unit.desks import KEY, OTHER_KEY, RESERVE, START, House, make_house, receipt
@@ -117,15 +117,102 @@ def queue(house: House, rows: range) -> Iterator[tuple[list[int], list[Any]]]:
         thread.join(5)
 
 
-def test_a_freed_slot_costs_two_looks_at_the_ledger_however_many_wait_for_it() -> None:
+def test_a_freed_slot_costs_one_look_at_the_ledger_however_many_wait_for_it() -> None:
     house, taken = full(rows=9)
     with queue(house, range(2, 8)) as (looks, found):
         house.moved(taken, NotSubmitted(wait=9.0))
         house.desk.gate.freed()
-        eventually(lambda: len(looks) >= 8, 5, "one took it, and the next one looked")
+        eventually(lambda: len(found) == 1, 5, "one took it")
+        before_the_end = len(looks)
 
-    assert sum(isinstance(each, Job) for each in found) == 1
-    assert len(looks) == 6 + 2
+    assert isinstance(found[0], Job)
+    assert before_the_end == 6 + 1
+
+
+def test_a_slot_that_is_freed_while_another_one_is_taken_is_not_missed() -> None:
+    house = make_house(slots=2)
+    house.open(rows=9)
+    taken = [entered(house, f"b.{row}", replace(BEGUN, fingerprint=f"t{row}")) for row in (1, 2)]
+    with queue(house, range(3, 8)) as (_, found):
+        begin = house.ledger.begin
+
+        def then_another(*args: Any, **named: Any) -> Recorded:
+            answer = begin(*args, **named)
+            if answer.closed is None and len(taken) == 1:  # it was told that it took the last one
+                house.moved(taken.pop(), NotSubmitted(wait=9.0))
+                house.desk.gate.freed()
+            return answer
+
+        house.ledger.begin = then_another  # type: ignore[method-assign]
+        house.moved(taken.pop(), NotSubmitted(wait=9.0))
+        house.desk.gate.freed()
+
+        eventually(lambda: len(found) == 2, 5, "both are taken")
+
+    assert [isinstance(each, Job) for each in found[:2]] == [True, True]
+
+
+# -- whose turn it is, where several processes wait
+
+
+def of_two_processes(house: House) -> tuple[Gate, list[Freed]]:
+    """Return the gate of the process `one`, and what it passes on."""
+    passed: list[Freed] = []
+    house.ledger.pass_on = passed.append  # type: ignore[method-assign, assignment]
+    return Gate(house.ledger, house.stopping, owner="one"), passed
+
+
+def test_a_slot_that_another_process_freed_is_left_to_it_but_by_who_has_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house, taken = full()
+    gate, passed = of_two_processes(house)
+    thread, found = waiting(house, gate)
+    house.moved(taken, NotSubmitted(wait=9.0))
+
+    gate.freed(Freed(group="flux", by="other"))
+    at_once = [isinstance(each, Job) for each in found]
+    monkeypatch.setattr(gates, "STOOD_S", 0.0)
+    gate.freed(Freed(group="flux", by="other"))
+    thread.join(5)
+
+    assert at_once == []
+    assert isinstance(found[0], Job)
+    assert passed == []
+
+
+def test_a_slot_that_nobody_waits_for_where_it_was_freed_is_passed_on() -> None:
+    house = make_house()
+    house.open()
+    gate, passed = of_two_processes(house)
+
+    gate.freed(Freed(group="flux", by="one"))
+
+    assert passed == [Freed(group="flux", by="one")]
+
+
+def test_what_was_passed_on_is_not_passed_on_again() -> None:
+    house = make_house()
+    house.open()
+    gate, passed = of_two_processes(house)
+
+    gate.freed(Freed(group="flux"))
+    gate.freed(Freed(group="flux", by="other"))
+
+    assert passed == []
+
+
+def test_a_slot_is_passed_on_where_only_edits_of_another_limit_group_wait_for_one() -> None:
+    house, taken = full()
+    gate, passed = of_two_processes(house)
+    thread, found = waiting(house, gate)
+    house.moved(taken, NotSubmitted(wait=9.0))
+
+    gate.freed(Freed(group="kontext-max", by="one"))
+    thread.join(5)
+
+    assert isinstance(found[0], Job), "it may be of use here all the same"
+    assert passed == [Freed(group="kontext-max", by="one")]
 
 
 def test_two_slots_are_taken_where_only_one_was_told_of() -> None:

@@ -28,6 +28,41 @@ def test_a_freed_slot_wakes_the_first_of_each_line() -> None:
         assert woken(turns) == [0, 2]
 
 
+def test_who_leaves_with_the_last_slot_wakes_nobody() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        with lines.standing(ONE) as first:
+            turns = [stack.enter_context(lines.standing(ONE)) for _ in range(2)]
+            lines.heed(ONE, first)
+            first.took_the_last = True
+
+        assert woken(turns) == []
+
+
+def test_who_leaves_with_the_last_slot_hands_on_what_was_told_since_he_looked() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        with lines.standing(ONE) as first:
+            turns = [stack.enter_context(lines.standing(ONE)) for _ in range(2)]
+            lines.heed(ONE, first)
+            lines.wake()
+            first.took_the_last = True
+
+        assert woken(turns) == [0]
+
+
+def test_only_those_are_woken_who_have_stood_there_for_long_enough() -> None:
+    lines = Lines()
+    with ExitStack() as stack:
+        turns = [stack.enter_context(lines.standing(line)) for line in (ONE, OTHER)]
+        turns[1].since -= 10.0
+
+        groups = lines.wake(stood_s=5.0)
+
+        assert woken(turns) == [1]
+        assert groups == {"flux"}
+
+
 def test_two_freed_slots_wake_two_although_neither_has_looked_yet() -> None:
     lines = Lines()
     with ExitStack() as stack:

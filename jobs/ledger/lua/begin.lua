@@ -73,10 +73,13 @@ if weight > 0 then
   local slots = tonumber(b[7] or '0') + tonumber(b[8] or '0') + tonumber(b[9] or '0') - tonumber(b[10] or '0')
   place = math.floor((slots + 1) * 1000000 / weight)
 end
+local more = 1
 for i = 10, #KEYS do
   local size, lowered = tonumber(ARGV[i]), redis.call('GET', limits[i - 9])
   if lowered then size = math.min(size, cjson.decode(lowered).size) end
-  local full, first, whose = redis.call('SCARD', KEYS[i]) >= size
+  local used, first, whose = redis.call('SCARD', KEYS[i])
+  local full = used >= size
+  if used + 1 >= size then more = 0 end
   if place then first, whose = string.match(redis.call('GET', fronts[i - 9]) or '', '^(%d+) (.*)$') end
   local others_first = first and whose ~= change.batch and tonumber(first) < place
   if full and place and not others_first then
@@ -91,4 +94,4 @@ redis.call('HSET', KEYS[1], 'intent', n)
 local feed_wanted = carry_out(change, ARGV[3], now, tonumber(ARGV[4]), tonumber(ARGV[5]))
 -- Last: a DEL that comes first would let the rest through at maxmemory.
 if place then redis.call('DEL', unpack(fronts)) end
-return {'done', now, feed_wanted, n}
+return {'done', now, feed_wanted, n, more}

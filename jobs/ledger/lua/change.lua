@@ -12,7 +12,6 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
 
   if change.was_slot ~= '' and change.was_slot ~= change.slot then
     for i = 10, #KEYS do redis.call('SREM', KEYS[i], change.was_slot) end
-    redis.call('PUBLISH', ARGV[2], change.group)
   end
   -- The gate takes these before; a late receipt has not been through it, yet the API counts its task all the same.
   if change.slot ~= '' and change.slot ~= change.was_slot then
@@ -68,7 +67,11 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
 
   local group = change.group
   local b = redis.call('HMGET', batch, 'state', 'hot:' .. group, 'low:' .. group, 'cursor:' .. group,
-    'staged:' .. group, 'feeding:' .. group)
+    'staged:' .. group, 'feeding:' .. group, 'weight')
+  if change.was_slot ~= '' and change.was_slot ~= change.slot then
+    -- Where several batches share the places, whose turn it is may be known elsewhere, so everybody is told.
+    redis.call('PUBLISH', ARGV[2], group .. ' ' .. (tonumber(b[7] or '0') == 0 and change.freed_by or ''))
+  end
   if b[1] == 'open' and tonumber(b[2] or '0') < tonumber(b[3] or '0') and tonumber(b[4] or '0') < tonumber(b[5] or '0')
     and now - tonumber(b[6] or '0') > 2000 then
     redis.call('HSET', batch, 'feeding:' .. group, now, 'told:' .. group, op)
