@@ -12,6 +12,7 @@ import select
 import ssl
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ FRESH_S = 5.0
 
 AGENT = "retouch"
 _BLOCK = 64 * 1024
+
+_Idle = dict[tuple[str, str, int], deque[tuple[http.client.HTTPConnection, float]]]
 
 Origin = tuple[str, str, int]
 """Scheme, host (IPv6 without brackets) and port."""
@@ -109,7 +112,8 @@ class Connections:
         self._silence_s = silence_s
         self._now = monotonic
         self._lock = threading.Lock()
-        self._idle: dict[Origin, deque[tuple[http.client.HTTPConnection, float]]] = {}
+        self._idle: _Idle = {}
+        weakref.finalize(self, _close, self._idle)  # who forgets to close us leaves no sockets behind
 
     @contextmanager
     def asking(
@@ -144,10 +148,7 @@ class Connections:
     def close(self) -> None:
         """Close every idle connection."""
         with self._lock:
-            idle = [connection for stack in self._idle.values() for connection, _ in stack]
-            self._idle.clear()
-        for connection in idle:
-            connection.close()
+            _close(self._idle)
 
     def _asked(
         self, method: str, origin: Origin, path: str, headers: Mapping[str, str], body: bytes
@@ -196,6 +197,13 @@ class Connections:
                 stale.append(stack.popleft()[0])
         for each in stale:
             each.close()
+
+
+def _close(idle: _Idle) -> None:
+    while idle:
+        _, stack = idle.popitem()
+        for connection, _ in stack:
+            connection.close()
 
 
 def _answered(

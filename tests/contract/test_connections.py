@@ -246,6 +246,21 @@ def test_over_tls_a_connection_is_kept_too(
         assert [read(kept, server) for _ in range(2)] == [b"1"] * 2
 
 
+def test_who_forgets_to_close_them_leaves_no_sockets_behind() -> None:
+    hung_up = threading.Event()
+
+    def handle(server: Server, conn: Conn) -> None:
+        Carried()(server, conn)
+        hung_up.set()
+
+    with serving(handle) as server:
+        kept = Connections(None, connect_s=5.0, silence_s=5.0)
+        read(kept, server)
+        del kept
+
+        assert hung_up.wait(10)
+
+
 def test_the_end_closes_what_is_idle() -> None:
     hung_up = threading.Event()
 
