@@ -393,7 +393,7 @@ def client(api: ModelApi, clock: Clock) -> Api:
     """Return the real client; only its connections are not. (To make one anew takes longer than a whole game.)"""
     found = copy(_real_client())
     found._now = clock
-    found._submitter = httpx.Client(transport=api, trust_env=False)
+    found._submitter = api
     found._kept = ModelConnections(api)
     return found
 

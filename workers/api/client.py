@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 
 from config.settings import REFUSED_STATUSES
 from jobs.accounts import MAIN, key_name
-from jobs.connections import Answer, Connections, Unanswered
+from jobs.connections import AGENT, Answer, Connections, Unanswered
 from jobs.crashpoints import crashpoint
 from workers.api import protocol
 from workers.api.line import Line, OneRequestEach, tls_context
@@ -111,12 +112,10 @@ class Api:
         tls = tls_context()
         # A POST gets a connection of its own: on a kept one, a reset could mean either that the server was just
         # closing it or that it took the task.
-        self._submitter = httpx.Client(
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_S, write=MARK_TO_LAST_S),
-            transport=OneRequestEach(lambda: httpx.HTTPTransport(verify=tls, retries=0, trust_env=False)),
-            trust_env=False,
-            follow_redirects=False,
+        self._submitter: httpx.BaseTransport = OneRequestEach(
+            lambda: httpx.HTTPTransport(verify=tls, retries=0, trust_env=False)
         )
+        self._timeout = httpx.Timeout(timeout_s, connect=CONNECT_S, write=MARK_TO_LAST_S).as_dict()
         self._kept = Connections(tls, connect_s=CONNECT_S, silence_s=timeout_s)
         self._question = lru_cache(maxsize=2048)(self._question_of)
 
@@ -178,14 +177,18 @@ class Api:
             crashpoint("last-bytes-sent")
 
         headers = {
+            "accept": "application/json",
+            "user-agent": AGENT,
             "x-key": key.secret.get_secret_value(),
             "content-type": "application/json",
             "content-length": str(len(body)),
         }
         try:
-            response = self._submitter.post(
-                self._base_url + path, content=pieces(), headers=headers, extensions={"trace": line.follow}
-            )
+            # Past the client, whose redirects, cookies and authentication have no part in this.
+            more = {"trace": line.follow, "timeout": self._timeout}
+            request = httpx.Request("POST", self._base_url + path, content=pieces(), headers=headers, extensions=more)
+            with closing(self._submitter.handle_request(request)) as response:
+                response.read()
         except httpx.HTTPError as error:
             if not released:
                 raise NotSent(_named(error)) from None
