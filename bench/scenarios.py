@@ -177,7 +177,7 @@ SCENARIOS = (
         name="unchanged",
         title="Memory beside such a batch whose rows are copies of 50 edits",
         alike=True,
-        marks=(5_000, 10_000, 20_000),
+        marks=(5_000, 20_000, 50_000, 100_000, 200_000, 300_000, 400_000, 500_000),
     ),
     Scenario(
         name="urgent",
