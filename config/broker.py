@@ -13,8 +13,13 @@ from config.settings import Settings, SettingsError
 from jobs.queues import EDIT, EDIT_QUEUE, HOUSE_QUEUE, KEY_PREFIX, PAID_QUEUE, QUEUES
 
 
-def transport(settings: Settings) -> dict[str, Any]:
+def transport(settings: Settings, *, asks_again_s: int | None = None) -> dict[str, Any]:
     """Return the settings that both ends of a queue need, each with its reason.
+
+    Args:
+        settings: name the Redis.
+        asks_again_s: who takes messages in Celery's event loop asks anew after so many seconds in which none came, 1 if
+            that is not said.
 
     Raises:
         SettingsError: no Redis is named.
@@ -39,7 +44,8 @@ def transport(settings: Settings) -> dict[str, Any]:
             "global_keyprefix": KEY_PREFIX,  # a shared Redis cannot mix two applications' messages
             "queue_order_strategy": "priority",  # paid results before housekeeping before new edits
             "ack_emulation": False,  # what would be put back in an hour the tick has found long before; two calls saved
-            "socket_timeout": 15,  # without it a half-open connection hangs for ever; must exceed BRPOP's 1 s
+            **({} if asks_again_s is None else {"polling_interval": asks_again_s}),
+            "socket_timeout": 15,  # without it a half-open connection hangs for ever; must exceed the interval
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,

@@ -25,11 +25,13 @@ FRESH_S = 5.0
 
 AGENT = "retouch"
 _BLOCK = 64 * 1024
-
-_Idle = dict[tuple[str, str, int], deque[tuple[http.client.HTTPConnection, float]]]
+_AT_ONCE = 64 * 1024 * 1024
+"""Room for so much is made on the word of whoever announces it."""
 
 Origin = tuple[str, str, int]
 """Scheme, host (IPv6 without brackets) and port."""
+
+_Idle = dict[Origin, deque[tuple[http.client.HTTPConnection, float]]]
 
 
 class Unanswered(Exception):
@@ -67,8 +69,10 @@ class Answer:
             Unanswered: it broke off, or is longer than `most` bytes.
         """
         announced = self._response.length
-        if announced is not None:
-            return self._announced(announced, most)
+        if announced is not None and announced > most:
+            raise Unanswered("TooLarge")
+        if announced is not None and announced <= _AT_ONCE:
+            return self._whole(announced)
         data = bytearray()
         for piece in self.pieces():
             data += piece
@@ -76,9 +80,7 @@ class Answer:
                 raise Unanswered("TooLarge")
         return bytes(data)
 
-    def _announced(self, length: int, most: int) -> bytes:
-        if length > most:
-            raise Unanswered("TooLarge")
+    def _whole(self, length: int) -> bytes:
         try:
             data = self._response.read(length)
         except (OSError, http.client.HTTPException) as error:

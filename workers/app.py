@@ -28,7 +28,7 @@ from workers.process import Process, threads_wanted
 
 try:
     settings = read_settings()
-    shared = transport(settings)
+    shared = transport(settings, asks_again_s=5)  # it hears at once of what comes, and idle it need not ask each second
     arm(settings)
 except SettingsError as error:
     sys.stderr.write(f"retouch: {error}\n")

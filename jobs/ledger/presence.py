@@ -20,6 +20,9 @@ from jobs.ledger.keys import Keys
 from jobs.ledger.port import Freed, ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
+LISTEN_S = 2.0
+"""Who listens looks up so often, to see whether it is to stop."""
+
 
 class RedisCalls:
     """Runs scripts and commands on one Redis, in our errors and on its clock."""
@@ -132,7 +135,7 @@ class Presence(RedisCalls):
                 with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(self._keys.freed)
                     while not stopped():
-                        if (told := channel.get_message(timeout=1.0)) is not None:
+                        if (told := channel.get_message(timeout=LISTEN_S)) is not None:
                             freed(Freed.of(str(told["data"])))
             except redis.RedisError:
                 time.sleep(0.5)

@@ -209,6 +209,21 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(head: bytes) -> None:
         read(kept, server)
 
 
+@pytest.mark.parametrize("announced", [500, 10**13])
+def test_a_body_that_is_shorter_than_was_announced_is_none_however_long_that_is(announced: int) -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        server.head(conn)
+        conn.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {announced}\r\n\r\nhalf".encode())
+
+    with (
+        serving(handle) as server,
+        keeping() as kept,
+        pytest.raises(Unanswered, match="IncompleteRead"),
+        asking(kept, server) as found,
+    ):
+        found.body(10**14)
+
+
 @pytest.mark.parametrize("said", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n"])
 def test_what_is_no_http_is_no_answer(said: bytes) -> None:
     def handle(server: Server, conn: Conn) -> None:
