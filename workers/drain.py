@@ -48,7 +48,7 @@ class Drain:
         self._told: tuple[float, SpoolSeen | None] = (0.0, None)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look, at once: what was noted here before this process began is news to everybody."""
         self._thread.start()
 
     def close(self) -> None:
@@ -56,7 +56,9 @@ class Drain:
         self._closed.set()
 
     def _go(self) -> None:
-        while not self._closed.wait(EVERY_S):
+        wait = 0.0
+        while not self._closed.wait(wait):
+            wait = EVERY_S
             try:
                 self.once()
             except RetouchError as error:

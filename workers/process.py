@@ -106,10 +106,10 @@ class Process:
         """Start the lease keeper, the tick and the listener."""
         desk = self.desk
         desk.keeper.start()
+        self._drain = Drain(desk)
+        self._drain.start()  # before the tick, so that a receipt on the disk is told before its doubt is judged
         self._tick = Tick(desk, self.heart)
         self._tick.start()
-        self._drain = Drain(desk)
-        self._drain.start()
         threading.Thread(
             target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True
         ).start()

@@ -13,7 +13,9 @@ from jobs.errors import LedgerError, Unavailable
 from jobs.events import Doubted, Failed, GivenBack, UrlExpired
 from jobs.job import Job, State
 from jobs.pictures import check_result
+from running.programs import eventually
 from tests.unit.desks import COST, URL, House, make_house, picture, receipt
+from workers import drain as drains
 from workers.drain import Drain, put_away
 from workers.edit import edit
 from workers.store import store
@@ -285,6 +287,22 @@ def test_a_receipt_that_was_noted_ends_a_submission_that_nobody_has_taken_over_y
 
     assert house.stands().state is State.RUNNING
     assert house.progress().settled == COST
+
+
+def test_a_receipt_that_was_noted_is_told_as_soon_as_a_process_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drains, "EVERY_S", 600.0)
+    house = make_house()
+    house.open()
+    job = house.ledger.mark_sent(house.begun())
+    house.desk.spool.notes.write(job, receipt())
+    house.desk.spool.notes.let_go(job, receipt())
+    house.moved(job, Doubted(detail="", wait=600.0))
+    drain = Drain(house.desk)
+
+    drain.start()
+
+    eventually(lambda: house.stands().state is State.RUNNING, 5, "the receipt is told")
+    drain.close()
 
 
 def test_a_note_stays_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
