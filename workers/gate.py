@@ -44,9 +44,6 @@ NOT_PRIMED_S = 60.0
 ASKED_BYTES = 64 * 1024
 """A smaller body may travel in vain: it costs less than to ask Redis whether it should."""
 
-STOOD_S = 3.0
-"""Who has waited for so long looks at slots that other processes freed, too: else one that joins them had none."""
-
 NO_SLOT = "no slot"
 
 Pool = tuple[str, str]
@@ -64,7 +61,6 @@ class Gate:
         stopping: threading.Event,
         days: Days | None = None,
         *,
-        owner: str = "",
         key_spent: Callable[[str], bool] = lambda _: False,
         places: Callable[[str], int] = lambda _: 1000,
     ) -> None:
@@ -73,7 +69,6 @@ class Gate:
             ledger: holds slots and money.
             stopping: set when a shutdown begins.
             days: the books of each day.
-            owner: this process, as its jobs name it.
             key_spent: told that a key's money for the day is gone; returns whether another one may have some.
             places: how many primed submissions of a limit group may wait at once in this process for the places of one
                 account; more would only hold connections.
@@ -81,7 +76,6 @@ class Gate:
         self._ledger = ledger
         self._stopping = stopping
         self._days = days or Days()
-        self._owner = owner
         self._key_spent = key_spent
         self._places = places
         self._lines = Lines()
@@ -95,20 +89,16 @@ class Gate:
     def freed(self, news: Freed = ANYBODYS) -> None:
         """Wake the first of those who wait: a slot was freed. Where a shutdown begins, wake everybody.
 
-        A slot that another process freed is left to it, but by who has stood here for long. (Were it anybody's, every
-        process would look, and all but one in vain.) What is of no use here is passed on.
+        What this process freed nobody else was told of. (Else every process would look, and all but one in vain.) So
+        what is of no use here is passed on.
         """
         if self._stopping.is_set():
             self._lines.wake_all()
             with self._room:
                 self._room.notify_all()
-        elif news.by in ("", self._owner):
-            woken = self._lines.wake()
-            if news.by and news.group not in woken:
-                with suppress(LedgerError):
-                    self._ledger.pass_on(news)
-        else:
-            self._lines.wake(stood_s=STOOD_S)
+        elif news.group not in self._lines.wake() and news.by:
+            with suppress(LedgerError):
+                self._ledger.pass_on(news.group)
 
     def waiting(self, account: str) -> int:
         """Return how many of this process wait for places of an account."""

@@ -8,7 +8,6 @@ it or two hundred.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ class Turn(threading.Event):
 
     def __init__(self) -> None:
         super().__init__()
-        self.since = time.monotonic()
         self.in_line = False
         self.took_the_last = False
         """There was no other slot when it looked: only newer news are handed on."""
@@ -69,13 +67,12 @@ class Lines:
             if not waiting:
                 self._lines.pop(line, None)
 
-    def wake(self, *, stood_s: float = 0.0) -> set[str]:
-        """Wake the first of every line, if he stands there for so long; return the limit groups of those woken."""
-        before = time.monotonic() - stood_s
+    def wake(self) -> set[str]:
+        """Wake the first of every line, and return the limit groups of those who were woken."""
         woken = set()
         with self._lock:
             for (_, group, _), waiting in self._lines.items():
-                if waiting and waiting[0].since <= before:
+                if waiting:
                     _wake(waiting)
                     woken.add(group)
         return woken

@@ -111,7 +111,10 @@ class Process:
         self._tick = Tick(desk, self.heart)
         self._tick.start()
         threading.Thread(
-            target=desk.ledger.listen, args=(desk.gate.freed, desk.stopping.is_set), name="freed-slots", daemon=True
+            target=desk.ledger.listen,
+            args=(desk.owner, desk.gate.freed, desk.stopping.is_set),
+            name="freed-slots",
+            daemon=True,
         ).start()
         threading.Thread(target=self._watch, name="appetite", daemon=True).start()
         threading.Thread(target=self._ask_resting, name="resting-keys", daemon=True).start()
@@ -230,7 +233,6 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
             ledger,
             stopping,
             days,
-            owner=owner,
             key_spent=keys.spent,
             places=lambda group: catalogue.groups[group].waiting,
         ),

@@ -340,7 +340,7 @@ class MemoryLedger(MemoryGate):
         with self._lock:
             freed = self._slots.remove_strays(self._holds)
             if freed:
-                self._tell_freed()
+                self._tell_freed(Freed(group="strays"))
             return freed
 
     def _holds(self, member: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from jobs.latency import Histogram, added, halved
 from jobs.ledger.books import Expiring
@@ -29,7 +28,7 @@ class MemoryPresence:
     def now(self) -> float:
         return self._clock()
 
-    def _tell_freed(self, freed: Freed = ANYBODYS) -> None:
+    def _tell_freed(self, freed: Freed) -> None:
         self._frees.append(freed)
         self._lock.notify_all()
 
@@ -86,15 +85,16 @@ class MemoryPresence:
         with self._lock:
             self._kept[name] = text
 
-    def pass_on(self, freed: Freed) -> None:
+    def pass_on(self, group: str) -> None:
         with self._lock:
-            self._tell_freed(replace(freed, by=""))
+            self._tell_freed(Freed(group=group))
 
-    def listen(self, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
+    def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
         heard = len(self._frees)
         while not stopped():
             with self._lock:
                 self._lock.wait(timeout=0.1)
                 news, heard = self._frees[heard:], len(self._frees)
-            for each in news:
-                freed(each)
+            for each in news or [ANYBODYS]:
+                if each.by in ("", owner):
+                    freed(each)

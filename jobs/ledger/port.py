@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from jobs.accounts import MAIN
 from jobs.batch import Batch, BatchState, Progress
@@ -55,18 +55,9 @@ class Freed:
     """News of a freed slot."""
 
     group: str = ""
-    """Its limit group; empty where several may be free."""
+    """Its limit group, or how else some came to be free; empty where nothing was told for a while."""
     by: str = ""
-    """The process whose turn it is to take it, since it was its own; empty where it is anybody's."""
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """Return the news that `str` wrote."""
-        group, _, by = text.partition(" ")
-        return cls(group=group, by=by)
-
-    def __str__(self) -> str:
-        return f"{self.group} {self.by}"
+    """The process that is told of it first, and alone, since it was its own; empty where everybody is."""
 
 
 ANYBODYS = Freed()
@@ -414,8 +405,9 @@ class Ledger(Protocol):
     def learn(self, model: str, news: Histogram) -> Histogram:
         """Add what was seen of a model's latency to what every process saw, and return that (`jobs.latency`)."""
 
-    def listen(self, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
-        """Call `freed` whenever a slot is freed, until `stopped`; blocks, so give it a thread."""
+    def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
+        """Call `freed` whenever a slot is freed by `owner`, or is anybody's, until `stopped`, and now and then where no
+        news come; blocks, so give it a thread."""
 
-    def pass_on(self, freed: Freed) -> None:
-        """Tell everybody who listens of a slot that is of no use to who freed it."""
+    def pass_on(self, group: str) -> None:
+        """Tell everybody who listens of a slot of this limit group that is of no use to who freed it."""

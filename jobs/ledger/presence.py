@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import redis
@@ -21,7 +21,7 @@ from jobs.ledger.port import Freed, ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
 LISTEN_S = 2.0
-"""Who listens looks up so often, to see whether it is to stop."""
+"""Who listens looks up so often: whether it is to stop, and whether news were lost."""
 
 
 class RedisCalls:
@@ -124,19 +124,21 @@ class Presence(RedisCalls):
         found = self._script("learn", [self._keys.latency(model), self._keys.absent], [MOST, LATENCY_S, *flat])[2]
         return {int(number): int(weight) for number, weight in zip(found[::2], found[1::2], strict=True)}
 
-    def pass_on(self, freed: Freed) -> None:
+    def pass_on(self, group: str) -> None:
         """Tell everybody who listens of a slot that is of no use to who freed it."""
-        self._guarded(self._client.publish, self._keys.freed, str(replace(freed, by="")))
+        self._guarded(self._client.publish, self._keys.freed, group)
 
-    def listen(self, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
-        """Call `freed` whenever a slot is freed, until `stopped`; survives a Redis that goes and comes back."""
+    def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
+        """Call `freed` whenever a slot is freed that `owner` may take; survives a Redis that goes and comes back."""
+        own = f"{self._keys.freed}:{owner}"
         while not stopped():
             try:
                 with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
-                    channel.subscribe(self._keys.freed)
+                    channel.subscribe(self._keys.freed, own)
                     while not stopped():
-                        if (told := channel.get_message(timeout=LISTEN_S)) is not None:
-                            freed(Freed.of(str(told["data"])))
+                        told = channel.get_message(timeout=LISTEN_S)
+                        group, by = (str(told["data"]), owner if told["channel"] == own else "") if told else ("", "")
+                        freed(Freed(group=group, by=by))
             except redis.RedisError:
                 time.sleep(0.5)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jobs import events as e
 from jobs.latency import MOST
 from jobs.ledger.change import WORKER_S
-from jobs.ledger.port import Freed, WorkerSeen
+from jobs.ledger.port import ANYBODYS, Freed, WorkerSeen
 from jobs.states import apply
 
 if TYPE_CHECKING:
@@ -121,6 +121,36 @@ def test_who_listens_hears_of_a_freed_slot(house: House) -> None:
     assert heard[0] == Freed(group="flux", by="w1")
 
 
+def test_nobody_else_hears_of_a_slot_whose_owner_frees_it(house: House) -> None:
+    house.open()
+    jobs = iter(house.feed(40))
+
+    with listening(house, owner="w2") as (heard, arrived), listening(house) as (_, told):
+        while not told.wait(0.05):
+            house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
+        while not arrived.wait(0.05):
+            house.ledger.pass_on("flux")
+
+    assert heard == [Freed(group="flux")] * len(heard)
+
+
+def test_who_hears_nothing_for_a_while_is_told_to_look(house: House) -> None:
+    quiet, over = threading.Event(), threading.Event()
+
+    def freed(news: Freed) -> None:
+        assert news == ANYBODYS
+        quiet.set()
+
+    listener = threading.Thread(target=house.ledger.listen, args=("w1", freed, over.is_set))
+    listener.start()
+
+    try:
+        assert quiet.wait(10)
+    finally:
+        over.set()
+        listener.join(10)
+
+
 def test_a_slot_that_somebody_else_frees_is_anybodys(house: House) -> None:
     house.open()
     jobs = iter(house.feed(40))
@@ -149,22 +179,23 @@ def test_where_batches_share_the_places_a_freed_slot_is_anybodys(house: House) -
 def test_a_slot_that_is_passed_on_is_anybodys(house: House) -> None:
     with listening(house) as (heard, arrived):
         while not arrived.wait(0.05):
-            house.ledger.pass_on(Freed(group="flux", by="w"))
+            house.ledger.pass_on("flux")
 
     assert heard[0] == Freed(group="flux")
 
 
 @contextmanager
-def listening(house: House) -> Iterator[tuple[list[Freed], threading.Event]]:
-    """Listen to news meanwhile: what was heard, and whether anything was."""
+def listening(house: House, owner: str = "w1") -> Iterator[tuple[list[Freed], threading.Event]]:
+    """Listen to news meanwhile as `w1`, or another one: what was heard, and whether anything was."""
     heard: list[Freed] = []
     arrived, over = threading.Event(), threading.Event()
 
     def freed(news: Freed) -> None:
-        heard.append(news)
-        arrived.set()
+        if news != ANYBODYS:
+            heard.append(news)
+            arrived.set()
 
-    listener = threading.Thread(target=house.ledger.listen, args=(freed, over.is_set))
+    listener = threading.Thread(target=house.ledger.listen, args=(owner, freed, over.is_set))
     listener.start()
     try:
         yield heard, arrived

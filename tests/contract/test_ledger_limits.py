@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.ledger.change import Closed
-from jobs.ledger.port import Law, Places
+from jobs.ledger.port import ANYBODYS, Freed, Law, Places
 from jobs.limit import FORGOTTEN_S, Limit
 
 if TYPE_CHECKING:
@@ -160,7 +160,12 @@ def test_a_size_that_nothing_has_moved_for_ten_minutes_is_forgotten(house: House
 def test_those_who_wait_at_the_gate_are_told_when_the_size_grows(house: House) -> None:
     told, stop = threading.Event(), threading.Event()
     house.ledger.adjust("flux", to(2))
-    listener = threading.Thread(target=house.ledger.listen, args=(lambda _: told.set(), stop.is_set))
+
+    def freed(news: Freed) -> None:
+        if news != ANYBODYS:  # it is also told to look where nothing is heard
+            told.set()
+
+    listener = threading.Thread(target=house.ledger.listen, args=("w1", freed, stop.is_set))
     listener.start()
 
     try:

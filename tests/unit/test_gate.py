@@ -155,64 +155,57 @@ def test_a_slot_that_is_freed_while_another_one_is_taken_is_not_missed() -> None
 # -- whose turn it is, where several processes wait
 
 
-def of_two_processes(house: House) -> tuple[Gate, list[Freed]]:
-    """Return the gate of the process `one`, and what it passes on."""
-    passed: list[Freed] = []
+def passed_on(house: House) -> list[str]:
+    """Return the limit groups of what the gate passes on."""
+    passed: list[str] = []
     house.ledger.pass_on = passed.append  # type: ignore[method-assign, assignment]
-    return Gate(house.ledger, house.stopping, owner="one"), passed
-
-
-def test_a_slot_that_another_process_freed_is_left_to_it_but_by_who_has_waited_for_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    house, taken = full()
-    gate, passed = of_two_processes(house)
-    thread, found = waiting(house, gate)
-    house.moved(taken, NotSubmitted(wait=9.0))
-
-    gate.freed(Freed(group="flux", by="other"))
-    at_once = [isinstance(each, Job) for each in found]
-    monkeypatch.setattr(gates, "STOOD_S", 0.0)
-    gate.freed(Freed(group="flux", by="other"))
-    thread.join(5)
-
-    assert at_once == []
-    assert isinstance(found[0], Job)
-    assert passed == []
+    return passed
 
 
 def test_a_slot_that_nobody_waits_for_where_it_was_freed_is_passed_on() -> None:
     house = make_house()
     house.open()
-    gate, passed = of_two_processes(house)
+    passed = passed_on(house)
 
-    gate.freed(Freed(group="flux", by="one"))
+    house.desk.gate.freed(Freed(group="flux", by="one"))
 
-    assert passed == [Freed(group="flux", by="one")]
+    assert passed == ["flux"]
 
 
 def test_what_was_passed_on_is_not_passed_on_again() -> None:
     house = make_house()
     house.open()
-    gate, passed = of_two_processes(house)
+    passed = passed_on(house)
 
-    gate.freed(Freed(group="flux"))
-    gate.freed(Freed(group="flux", by="other"))
+    house.desk.gate.freed(Freed(group="flux"))
 
+    assert passed == []
+
+
+def test_a_slot_that_is_of_use_where_it_was_freed_is_passed_on_to_nobody() -> None:
+    house, taken = full()
+    passed = passed_on(house)
+    thread, found = waiting(house, house.desk.gate)
+    house.moved(taken, NotSubmitted(wait=9.0))
+
+    house.desk.gate.freed(Freed(group="flux", by="one"))
+    thread.join(5)
+
+    assert isinstance(found[0], Job)
     assert passed == []
 
 
 def test_a_slot_is_passed_on_where_only_edits_of_another_limit_group_wait_for_one() -> None:
     house, taken = full()
-    gate, passed = of_two_processes(house)
-    thread, found = waiting(house, gate)
+    passed = passed_on(house)
+    thread, found = waiting(house, house.desk.gate)
     house.moved(taken, NotSubmitted(wait=9.0))
 
-    gate.freed(Freed(group="kontext-max", by="one"))
+    house.desk.gate.freed(Freed(group="kontext-max", by="one"))
     thread.join(5)
 
     assert isinstance(found[0], Job), "it may be of use here all the same"
-    assert passed == [Freed(group="kontext-max", by="one")]
+    assert passed == ["kontext-max"]
 
 
 def test_two_slots_are_taken_where_only_one_was_told_of() -> None:

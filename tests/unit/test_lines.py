@@ -51,16 +51,13 @@ def test_who_leaves_with_the_last_slot_hands_on_what_was_told_since_he_looked() 
         assert woken(turns) == [0]
 
 
-def test_only_those_are_woken_who_have_stood_there_for_long_enough() -> None:
+def test_news_say_whose_limit_groups_were_woken() -> None:
     lines = Lines()
     with ExitStack() as stack:
-        turns = [stack.enter_context(lines.standing(line)) for line in (ONE, OTHER)]
-        turns[1].since -= 10.0
+        for line in (ONE, OTHER):
+            stack.enter_context(lines.standing(line))
 
-        groups = lines.wake(stood_s=5.0)
-
-        assert woken(turns) == [1]
-        assert groups == {"flux"}
+        assert [lines.wake(), lines.wake()] == [{"flux"}, set()]
 
 
 def test_two_freed_slots_wake_two_although_neither_has_looked_yet() -> None:

@@ -19,6 +19,9 @@ from workers.spool.disk import private_folder
 _RESERVED = 20
 """Characters at the beginning of a file that say how many bytes are reserved; the rest says who it is."""
 
+_LONGEST = 4096
+"""Bytes of such a file that are read at most."""
+
 _KERNEL = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -93,16 +96,25 @@ class Users:
             os.close(descriptor)
 
     def _others(self) -> Iterator[tuple[User, bool]]:
-        for path in list(self._folder.iterdir()):
-            if path.name == self.name:
+        with os.scandir(self._folder) as entries:
+            names = [entry.name for entry in entries if entry.name != self.name]
+        for name in names:
+            try:
+                descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
                 continue
-            with suppress(FileNotFoundError), path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    yield _read(path.name, file.read()), True
-                else:
-                    yield _read(path.name, file.read()), False
+            try:
+                yield _read(name, os.read(descriptor, _LONGEST)), _is_locked(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def this_kernel() -> str:

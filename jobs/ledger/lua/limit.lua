@@ -8,6 +8,6 @@ if is ~= ARGV[2] then
   if is ~= ARGV[1] then return {'moved', now} end
   if ARGV[3] ~= '' and (redis.call('HGET', KEYS[2], 'n') or '0') ~= ARGV[3] then return {'moved', now} end
   if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4]) end
-  if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], '') end
+  if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], 'limit') end
 end
 return {'done', now}

@@ -12,5 +12,5 @@ for i = 1, #KEYS do
     end
   end
 end
-if freed > 0 then redis.call('PUBLISH', ARGV[2], '') end
+if freed > 0 then redis.call('PUBLISH', ARGV[2], 'strays') end
 return {'done', now, freed}
