@@ -184,7 +184,8 @@ class Keys:
 
     @property
     def freed(self) -> str:
-        """The channel on which freed slots are told (a channel holds nothing)."""
+        """The channel on which freed slots are told that are anybody's; with `:<owner>` that of one process (a channel
+        holds nothing)."""
         return f"{self.prefix}freed"
 
     @property
