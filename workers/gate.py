@@ -25,7 +25,8 @@ from jobs.errors import LedgerError
 from jobs.events import Begun, Cancelled, Event, GivenBack
 from jobs.job import Job
 from jobs.ledger.change import Closed
-from jobs.ledger.port import ANYBODYS, Freed, Ledger, Recorded
+from jobs.ledger.news import ANYBODYS, Freed
+from jobs.ledger.port import Ledger, Recorded
 from jobs.money import Days, Reached
 from jobs.states import apply
 from workers.lines import Lines, Turn

@@ -30,7 +30,8 @@ from jobs.ledger.change import (
 )
 from jobs.ledger.memory_gate import Gate, MemoryGate
 from jobs.ledger.memory_places import pool
-from jobs.ledger.port import NO_STEPS, Claim, Freed, Recorded, Restored, Steps
+from jobs.ledger.news import Freed
+from jobs.ledger.port import NO_STEPS, Claim, Recorded, Restored, Steps
 from jobs.models import Catalogue
 from jobs.money import NO_CAPS, Caps, Sums
 

@@ -8,7 +8,8 @@ from jobs.accounts import MAIN
 from jobs.ledger.books import Books, Expiring, Slots
 from jobs.ledger.change import FRONT_S
 from jobs.ledger.memory_leases import MemoryLeases
-from jobs.ledger.port import Freed, Law, Places
+from jobs.ledger.news import Freed
+from jobs.ledger.port import Law, Places
 from jobs.limit import FORGOTTEN_S, Limit
 from jobs.models import Catalogue, LimitGroup
 from jobs.shares import Priority, low_water

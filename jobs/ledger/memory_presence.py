@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from jobs.latency import Histogram, added, halved
 from jobs.ledger.books import Expiring
 from jobs.ledger.change import SPOOL_S, WORKER_S
-from jobs.ledger.port import ANYBODYS, Freed, ParkedKey, SpoolSeen, WorkerSeen
+from jobs.ledger.news import ANYBODYS, Freed
+from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 
 
 class MemoryPresence:

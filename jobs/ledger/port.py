@@ -15,6 +15,7 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.job import Job, Order
 from jobs.latency import Histogram
 from jobs.ledger.change import Closed
+from jobs.ledger.news import Freed
 from jobs.limit import Limit
 from jobs.money import NO_CAPS, Caps, Sums
 from jobs.shares import Priority
@@ -48,19 +49,6 @@ class Recorded:
     """Of a submission that began: its number,"""
     more: bool = True
     """and whether another slot may be free."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freed:
-    """News of a freed slot."""
-
-    group: str = ""
-    """Its limit group, or how else some came to be free; empty where nothing was told for a while."""
-    by: str = ""
-    """The process that is told of it first, and alone, since it was its own; empty where everybody is."""
-
-
-ANYBODYS = Freed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

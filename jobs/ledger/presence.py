@@ -17,7 +17,8 @@ from jobs.errors import LedgerError
 from jobs.latency import MOST, Histogram
 from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
 from jobs.ledger.keys import Keys
-from jobs.ledger.port import Freed, ParkedKey, SpoolSeen, WorkerSeen
+from jobs.ledger.news import Freed
+from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
 LISTEN_S = 2.0

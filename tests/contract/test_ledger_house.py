@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from jobs import events as e
 from jobs.latency import MOST
 from jobs.ledger.change import WORKER_S
-from jobs.ledger.port import ANYBODYS, Freed, WorkerSeen
+from jobs.ledger.news import ANYBODYS, Freed
+from jobs.ledger.port import WorkerSeen
 from jobs.states import apply
 
 if TYPE_CHECKING:

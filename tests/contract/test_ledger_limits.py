@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.ledger.change import Closed
-from jobs.ledger.port import ANYBODYS, Freed, Law, Places
+from jobs.ledger.news import ANYBODYS, Freed
+from jobs.ledger.port import Law, Places
 from jobs.limit import FORGOTTEN_S, Limit
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from jobs.bounds import Bounds
 from jobs.events import Accepted, Begun, Cancelled, Event, Failed, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
-from jobs.ledger.port import Freed, Recorded
+from jobs.ledger.news import Freed
+from jobs.ledger.port import Recorded
 from jobs.money import NO_CAPS, Caps, Days, Reached
 from running.programs import eventually
 from tests.unit.desks import KEY, OTHER_KEY, RESERVE, START, House, make_house, receipt
