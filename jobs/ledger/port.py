@@ -394,8 +394,7 @@ class Ledger(Protocol):
         """Add what was seen of a model's latency to what every process saw, and return that (`jobs.latency`)."""
 
     def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
-        """Call `freed` whenever a slot is freed by `owner`, or is anybody's, until `stopped`, and now and then where no
-        news come; blocks, so give it a thread."""
+        """Call `freed` with slots of `owner`'s or anybody's, and now and then with none; blocks until `stopped`."""
 
     def pass_on(self, group: str) -> None:
         """Tell everybody who listens of a slot of this limit group that is of no use to who freed it."""
