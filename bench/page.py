@@ -32,6 +32,9 @@ plain prefork with a process for each slot; *celery-countdown* polls by retries.
   ours, from the command to its end. **Sent** are those that come from clients (`MONITOR`, scripts apart): what a
   network and an event loop see.
 - **Seen** is how long after a task's end its poll said so; **stored** how long after it the result was in the bucket.
+- Batches of a million rows, for Redis's memory, are cut off after the last mark. **Growth** below 10 bytes a
+  row is none.
+- A table says of which day it is: those of different days are of different code.
 - **Others** is how many cores were busy meanwhile with nothing of this run: where it is not near 0, the machine was
   shared, and CPU and times say little by themselves.
 """

@@ -79,6 +79,15 @@ def retouch(workers: int) -> str:
     return RETOUCH if workers == 1 else f"{RETOUCH}-{workers}"
 
 
+_WORKERS = Scenario(
+    name="workers",
+    title="1, 2 and 4 workers: 24 slots, 3 s an edit, 200 KB in and out",
+    entrants=(retouch(1), retouch(2), retouch(4)),
+    edits=480,
+    quick_edits=144,
+    latency_s=3.0,
+)
+
 _FAST = Scenario(
     name="core",
     title="One worker on one core: 500 slots, 1 s tasks, 256 px results",
@@ -144,13 +153,14 @@ SCENARIOS = (
         picture_kb=300,
         upload_mbit=8.0,
     ),
-    Scenario(
-        name="workers",
-        title="1, 2 and 4 workers: 24 slots, 3 s an edit, 200 KB in and out",
-        entrants=(retouch(1), retouch(2), retouch(4)),
-        edits=480,
-        quick_edits=144,
-        latency_s=3.0,
+    _WORKERS,
+    replace(
+        _WORKERS,
+        name="workers-long",
+        title="The same over four times the rows, beside the script",
+        entrants=(*_WORKERS.entrants, SCRIPT),
+        edits=1920,
+        quick_edits=None,
     ),
     Scenario(
         name="mixed",

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic import ByteSize
 
 from bench.page import pages as benchmarks
 from config.catalogue import shipped_catalogue
+from config.settings import Settings
 from jobs.ledger.keys import DOCUMENTED, PREFIX
 from jobs.reasons import as_markdown
 from jobs.states import diagram
@@ -41,6 +49,58 @@ REASONS = """# Reason codes
 Drawn from the table in `jobs/reasons.py` by `make docs`. Every view (screen, JSON, report) reads the same table.
 
 """
+
+SETTINGS = """# Settings
+
+Drawn from `config/sections.py` and `config/settings.py` by `make docs`. They are read from the environment and from a
+file `.env` where a command is started; the environment wins. An empty variable is one that is not set. Lists are parted
+by commas. Where a secret may lie in a file, the variable itself wins over the file.
+
+`retouch doctor` says which of them point where. `RETOUCH_DEBUG=1` shows the traceback of an error that ends a command.
+
+| variable | default | what it is for |
+|---|---|---|
+"""
+
+
+def settings() -> str:
+    """Return the page of everything that can be set."""
+    rows = [f"| `{name}` | {default} | {what} |" for name, default, what in _fields(Settings, "RETOUCH_")]
+    return SETTINGS + "\n".join(rows) + "\n"
+
+
+def _fields(section: Any, before: str) -> Iterator[tuple[str, str, str]]:
+    said = _texts(section)
+    for name, field in section.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            if name != "test":
+                yield from _fields(field.annotation, f"{before}{name.upper()}__")
+        else:
+            alias = field.validation_alias
+            variable = before + name.upper() if alias is None else alias.choices[0]
+            yield variable, _shown(field.default), said[name]
+
+
+def _texts(section: type) -> dict[str, str]:
+    """Return the text below each field of a class."""
+    body = ast.parse(inspect.getsource(section)).body[0].body  # type: ignore[attr-defined]  # it is a class
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
+def _shown(default: Any) -> str:
+    if default in (None, (), {}):
+        return "none"
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    if isinstance(default, ByteSize):
+        return f"`{default.human_readable()}`"
+    if isinstance(default, tuple):
+        return f"`{','.join(map(str, default))}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
 def keys() -> str:
@@ -86,6 +146,7 @@ def pages() -> dict[str, str]:
         "reasons.md": REASONS + as_markdown(),
         "redis-keys.md": keys(),
         "models.md": models(),
+        "settings.md": settings(),
         **benchmarks(),
     }
 

@@ -12,12 +12,12 @@ from jobs.outcome import usd
 
 By = Literal["day", "preset", "model", "key", "cause"]
 
-CAUSES = ("stored", "new_attempts", "moderation", "not_delivered", "duplicates", "doubts", "running")
+Cause = Literal["stored", "new_attempts", "moderation", "not_delivered", "duplicates", "doubts", "running"]
 """An edit that is stored; an attempt that was charged and followed by another; a moderated row; an edit that was paid
 and brought nothing; a second charge of one edit; doubts asked again, given up or held, which may have been charged;
 what is at the API now."""
 
-_ENDS = {
+_ENDS: dict[str, Cause] = {
     State.STORED: "stored",
     State.UNCHANGED: "stored",
     State.MODERATED: "moderation",
@@ -53,7 +53,7 @@ class Spending:
                 charge = {"day": "", "key": "", "maybe_usd": 0.0, **line}
                 self._count({"model": "", "group": "", **(rounds[-1] if rounds else {}), **line}, charge, "duplicates")
 
-    def _count(self, outcome: Mapping[str, Any], charge: Mapping[str, Any], cause: str) -> None:
+    def _count(self, outcome: Mapping[str, Any], charge: Mapping[str, Any], cause: Cause) -> None:
         day = charge["day"][:10]
         if day < self.since:
             return
@@ -94,7 +94,7 @@ def charges_of(outcome: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {**known, "cost_usd": outcome["cost_usd"], "maybe_usd": 0.0}
 
 
-def _cause(outcome: Mapping[str, Any], charge: Mapping[str, Any]) -> str:
+def _cause(outcome: Mapping[str, Any], charge: Mapping[str, Any]) -> Cause:
     if charge["source"] == DOUBT:
         return "doubts"
     if charge["attempt"] < outcome["attempt"]:

@@ -1,7 +1,7 @@
 """The gate before a submission: it waits, for a few seconds, until slot, money and fingerprint are free.
 
-A waiting thread sleeps until a slot is freed anywhere (Redis tells); it does not ask Redis again and again. The
-wait is bounded, so that jobs which already have a receipt find a thread.
+A waiting thread sleeps until its process is told of a freed slot; where nothing is told it looks every 2 s. The wait
+is bounded, so that jobs which already have a receipt find a thread.
 
 Most who wait are *primed*: all of their body but its last part is at the API already, so that a freed slot is not idle
 while a body travels. How many may wait so, and when it is of no use, is known here, too.

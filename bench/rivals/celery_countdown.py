@@ -18,7 +18,7 @@ from bench.rivals.place import POLL_S, REDIS_URL, SLOTS, Row, http_client, load,
 from bench.rivals.place import submit as submitted
 from bench.rivals.place import write_results as write
 
-TODO, DONE = "rivals:todo", "rivals:done"
+WAITING, DONE = "rivals:waiting", "rivals:done"
 
 app = Celery("rivals", broker=REDIS_URL)
 app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
@@ -33,7 +33,7 @@ def lists() -> redis.Redis:
 @app.task(name="start")
 def start() -> None:
     """Take the next row, if there is one, and submit it."""
-    taken = lists().lpop(TODO)
+    taken = lists().lpop(WAITING)
     if taken is not None:
         row: Row = json.loads(str(taken))
         receipt = submitted(row, load(s3_client(), row))
@@ -53,7 +53,7 @@ def finish(self: Task[..., None], row: Row, task_id: str, polling_url: str) -> N
 
 if __name__ == "__main__":
     wanted = rows()
-    lists().rpush(TODO, *(json.dumps(row) for row in wanted))
+    lists().rpush(WAITING, *(json.dumps(row) for row in wanted))
     for _ in range(SLOTS):
         start.delay()
     while int(str(lists().llen(DONE))) < len(wanted):

@@ -60,7 +60,7 @@ def pause(batch: o.BatchName, json: o.Json = False, quiet: o.Quiet = False) -> i
 
 def resume(
     batch: o.BatchName,
-    max_cost: o.MaxCost = None,
+    max_cost: o.OtherMaxCost = None,
     group: o.StoppedGroup = None,
     json: o.Json = False,
     quiet: o.Quiet = False,

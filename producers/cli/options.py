@@ -145,6 +145,10 @@ MaxCost = Annotated[
         min=0, metavar="USD", help="The batch pauses before it costs more. Default: `at most`.", rich_help_panel=_HOW
     ),
 ]
+OtherMaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0, metavar="USD", help="The batch pauses before it costs more. Default: as it was."),
+]
 Priority = Annotated[
     Level,
     typer.Option(
@@ -171,7 +175,8 @@ Simulate = Annotated[
     bool,
     typer.Option(
         "--simulate",
-        help="Use the built-in simulator: nothing is bought. Default: only without RETOUCH_API__KEYS or BFL_API_KEY.",
+        help="Use the built-in simulator: nothing is bought. "
+        "Default: only where no API key and no service of your own is set.",
         rich_help_panel=_HOW,
     ),
 ]

@@ -17,7 +17,7 @@ from producers.manifest.output import batch_name, slug
 
 DONE, REFUSED, TAKEN = "done/", "refused/", ".taken/"
 RECEIPT = ".receipt.json"
-_ENDING = re.compile(r"\.(?:(?:csv|tsv|txt|jsonl|ndjson|json)(?:\.gz)?|xlsx|parquet)$", re.IGNORECASE)
+_ENDING = re.compile(r"\.(?:(?:csv|tsv|txt|jsonl|ndjson|json)(?:\.gz)?|xls[xm]|parquet)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,7 @@ local b = redis.call('HMGET', KEYS[2], 'state', 'ceiling', 'price_paid:' .. chan
 if b[1] == 'cancelled' then return {'cancelled', now, 0} end
 if b[1] ~= 'open' then return {'paused', now, 0} end
 if b[5] then return {'group_stopped', now, 0} end
--- Every process that waits looks when a slot is freed, and all but one in vain: so what else may be closed is not
--- looked at where no slot is free, unless the batch has a place in line to write down.
+-- Most looks are in vain, since many wait for a slot: so what else may be closed is not looked at where none is free, unless the batch has a place in line to write down.
 local weight = tonumber(b[6] or '0')
 for i = 10, (ARGV[3] ~= '' and weight == 0) and #KEYS or 0 do
   if redis.call('SCARD', KEYS[i]) >= tonumber(ARGV[i]) then return {'no_slot', now, 0} end
