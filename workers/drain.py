@@ -21,7 +21,8 @@ from jobs.ledger.port import SpoolSeen
 from jobs.outcome import found_line
 from jobs.pictures import check_result
 from workers.desk import Desk
-from workers.edit import deliver_receipt, edit
+from workers.edit import edit
+from workers.receipts import deliver_receipt
 from workers.spool.about import About
 from workers.spool.shelf import Kept
 from workers.tick import take_over_ended

@@ -6,6 +6,7 @@ Which step comes next is the job's state; a rescued job goes on from where it st
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -13,7 +14,7 @@ import structlog
 
 from jobs.batch import BatchState
 from jobs.crashpoints import crashpoint
-from jobs.errors import LedgerError, StorageError, Superseded
+from jobs.errors import LedgerError, Superseded
 from jobs.events import (
     Accepted,
     AttemptFailed,
@@ -25,17 +26,17 @@ from jobs.events import (
     GivenBack,
     Kept,
     Ready,
-    cost_of,
 )
-from jobs.job import Job, Receipt, State
+from jobs.job import Job, State
 from jobs.ledger.change import Closed
 from jobs.ledger.port import Claim
-from jobs.outcome import late_line, usd
-from jobs.queues import EDIT, FEED, FINISH
+from jobs.outcome import usd
+from jobs.queues import FEED, FINISH
 from jobs.retry import backoff, without_budget
 from jobs.states import apply
 from workers.desk import Desk, insistently
 from workers.poll import poll
+from workers.receipts import WRITE_DOWN_S, leave_noted, note, tell_late
 from workers.store import is_filed, secure, store
 from workers.submit import STORAGE_AWAY_S, Purchase, prepare
 
@@ -49,9 +50,6 @@ STEPS: Mapping[State, Step] = {
     State.READY: store,
     State.KEPT: store,
 }
-
-WRITE_DOWN_S = 600.0
-"""What happened is written down for so long, if Redis is away."""
 
 BUGS_END_S = 3600.0
 """A paid job whose step still raises after this ends: its slot, or its batch, would never be free."""
@@ -136,9 +134,10 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         job, event = _bought(job, event, desk)
     after = apply(job, event, desk.now())
     crashpoint("recording", event)
+    op = uuid.uuid4().hex  # one for all tries: a try whose answer was lost has moved the job, and is no other's
     try:
         recorded = insistently(
-            lambda: desk.ledger.record(job, after),
+            lambda: desk.ledger.record(job, after, op=op),
             desk,
             errors=LedgerError,
             give_up_s=WRITE_DOWN_S,
@@ -146,12 +145,11 @@ def _write_down(job: Job, event: Event, desk: Desk) -> Job:
         )
     except Superseded:
         if isinstance(event, Accepted):
-            deliver_receipt(job, event.receipt, desk)
+            tell_late(job, after, event, desk)
         raise
     except LedgerError:
         if isinstance(event, Accepted):
-            noted = desk.spool.notes.let_go(job, event.receipt)
-            log.error("receipt not recorded", **after.log_context(), cost=event.receipt.cost, noted=noted)  # noqa: TRY400
+            leave_noted(job, after, event, desk)
         raise
     finally:
         if isinstance(event, Accepted):
@@ -190,11 +188,7 @@ def _bought(job: Job, begun: Begun, desk: Desk) -> tuple[Job, Event]:
 def _keep_what_is_known(before: Job, after: Job, event: Event, desk: Desk) -> None:
     """Put onto the disk what Redis cannot be told now, and what will not be there for long."""
     if isinstance(event, Accepted):
-        try:
-            desk.spool.notes.write(before, event.receipt)
-        except OSError as error:
-            log.warning("receipt not noted", **after.log_context(), why=error.strerror)
-        crashpoint("receipt-noted")
+        note(before, after, event, desk)
     if isinstance(event, Ready):
         secure(after, desk)
 
@@ -205,38 +199,3 @@ def _log_event(after: Job, event: Event) -> None:
         log.info(type(event).__name__, **after.log_context(), why=why)
     elif after.final:
         log.info("job ended", reason=after.reason, cost_usd=usd(after.cost), how=after.how, **after.log_context())
-
-
-def deliver_receipt(job: Job, receipt: Receipt, desk: Desk) -> None:
-    """Record a receipt that came after somebody else had moved the job: knowledge is never refused.
-
-    A job that waits in doubt, or was queued again, goes on with it. For any other it is a second charge, which is
-    written into the bucket where the ledger has forgotten the batch.
-    """
-    away = (LedgerError, StorageError)
-    insistently(partial(_deliver, job, receipt, desk), desk, errors=away, give_up_s=WRITE_DOWN_S)
-
-
-def _deliver(job: Job, receipt: Receipt, desk: Desk) -> None:
-    while (current := desk.ledger.load(job.id)) is not None and _takes_receipt(current, job):
-        try:
-            desk.ledger.record(current, apply(current, Accepted(receipt=receipt), desk.now()))
-        except Superseded:
-            continue
-        log.warning("late receipt used", job=job.id, task_id=receipt.task_id)
-        desk.send(EDIT, job.id, paid=True)
-        return
-    if current is not None and current.receipt is not None and current.receipt.task_id == receipt.task_id:
-        return
-    line, (cost, _) = late_line(job, receipt), cost_of(job, receipt.cost)
-    if not desk.ledger.late_receipt(job.order.batch, line, cost, day=job.day, key=job.key_id):
-        key = desk.layout.late(job.order.batch, receipt.task_id)
-        desk.bucket.put(key, f"{line}\n".encode(), content_type="application/x-ndjson")
-    log.warning("second charge", job=job.id, task_id=receipt.task_id)
-
-
-def _takes_receipt(current: Job, job: Job) -> bool:
-    """Whether a job as it stands goes on with the receipt of a submission that was made of it as `job`."""
-    if current.state is State.SUBMITTING:  # its worker died before it could write the receipt down
-        return (current.attempt, current.fence) == (job.attempt, job.fence)
-    return current.state in (State.IN_DOUBT, State.QUEUED)

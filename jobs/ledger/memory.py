@@ -46,6 +46,7 @@ class MemoryLedger(MemoryGate):
         super().__init__(catalogue, clock)
         self._ended: Expiring[bool] = Expiring(clock)
         self._told: Expiring[bool] = Expiring(clock)
+        self._ops: Expiring[bool] = Expiring(clock)
 
     # -- batches
 
@@ -243,8 +244,14 @@ class MemoryLedger(MemoryGate):
             return "stopped"
         return "aside" if books.leaves_its_place(hot) else ""
 
-    def record(self, before: Job, after: Job) -> Recorded:
-        return self._move(before, after, self._budget)
+    def record(self, before: Job, after: Job, *, op: str = "") -> Recorded:
+        with self._lock:
+            if op and self._ops.get(op):
+                return Recorded(none_left=after.final and not self._books[after.order.batch].jobs)
+            recorded = self._move(before, after, self._budget)
+            if op and recorded.closed is None:
+                self._ops.put(op, True, TOLD_S)
+            return recorded
 
     def begin(
         self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
@@ -302,6 +309,9 @@ class MemoryLedger(MemoryGate):
         return Recorded(feed_wanted=feed_wanted, none_left=change.final and not books.jobs and not feed_wanted)
 
     def _move_slot(self, change: Change) -> None:
+        found = change.was_state == State.IN_DOUBT and change.state == State.RUNNING
+        if change.slot and change.fingerprint and (found or change.slot != change.was_slot):
+            self._bought[change.fingerprint] = self._bought.get(change.fingerprint) or change.job
         if change.slot == change.was_slot:
             return
         pools = [pool(change.account, group.name) for group in self._catalogue.lineage(change.group)]
@@ -309,8 +319,6 @@ class MemoryLedger(MemoryGate):
         if change.was_slot:
             alone = not self._books[change.batch].weight
             self._tell_freed(Freed(group=change.group, by=change.freed_by if alone else ""))
-        if change.slot and change.fingerprint and not self._bought.get(change.fingerprint):
-            self._bought[change.fingerprint] = change.job
 
     def mark_sent(self, job: Job) -> Job:
         with self._lock:

@@ -273,10 +273,11 @@ class Ledger(Protocol):
         A kept job is there only for who has the spool that it lies on.
         """
 
-    def record(self, before: Job, after: Job) -> Recorded:
+    def record(self, before: Job, after: Job, *, op: str = "") -> Recorded:
         """Carry out a transition if the job still is `before` (state, attempt, fence, and whether it is held).
 
         Another try after a failure of the API's is NO_BUDGET where the batch has none to spare; then nothing changed.
+        Who asks again because an answer was lost says the same `op`, and it is carried out once.
 
         Raises:
             Superseded: somebody else moved the job.

@@ -262,9 +262,9 @@ class RedisLedger(Leases, RedisPlaces):
         fields = dict(pairs) if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
         return Claim(job=job_of(fields), batch_state=state, weight=float(answer[4]))
 
-    def record(self, before: Job, after: Job) -> Recorded:
+    def record(self, before: Job, after: Job, *, op: str = "") -> Recorded:
         """Carry out a transition if the job still is `before`."""
-        return self._move("record", before, after, [self._keys.absent], [])
+        return self._move("record", before, after, op or uuid.uuid4().hex, [self._keys.absent], [])
 
     def begin(
         self, before: Job, after: Job, *, looked_at: float = 0.0, caps: Caps = NO_CAPS, only_ask: bool = False
@@ -275,6 +275,7 @@ class RedisLedger(Leases, RedisPlaces):
             "begin",
             before,
             after,
+            "" if only_ask else uuid.uuid4().hex,
             [
                 *self._limit_keys(after.account, after.order.limit_group),
                 *self._front_keys(after.account, after.order.limit_group),
@@ -291,15 +292,14 @@ class RedisLedger(Leases, RedisPlaces):
                 self._trusted.intents,
                 round(FRONT_S * 1000),
             ],
-            only_ask=only_ask,
         )
 
     def resubmit(self, before: Job, after: Job) -> Recorded:
         """Carry out a doubt's return to the queue, if the batch's allowance carries it."""
-        return self._move("resubmit", before, after, [], [])
+        return self._move("resubmit", before, after, uuid.uuid4().hex, [], [])
 
     def _move(
-        self, name: str, before: Job, after: Job, keys: Sequence[str], args: Sequence[str | int], only_ask: bool = False
+        self, name: str, before: Job, after: Job, op: str, keys: Sequence[str], args: Sequence[str | int]
     ) -> Recorded:
         k = self._keys
         batch = after.order.batch
@@ -316,7 +316,7 @@ class RedisLedger(Leases, RedisPlaces):
             *self._slot_keys(after.account, after.order.limit_group),
             *keys,
         ]
-        change, op = Change.of(before, after, self.now()).as_json(), "" if only_ask else uuid.uuid4().hex
+        change = Change.of(before, after, self.now()).as_json()
         answer = self._script(name, all_keys, [change, k.freed, op, TOMBSTONE_S, LEASE_MS, *args])
         if answer[0] == "open":
             return Recorded()

@@ -323,6 +323,18 @@ def test_an_edit_that_was_not_bought_can_be_bought_by_another_row(house: House, 
     assert knock(house, "b.1", "same").closed is None
 
 
+def test_an_edit_of_which_only_the_receipt_says_what_it_is_is_not_bought_by_another_row(house: House) -> None:
+    house.open()
+    house.feed(2)
+    of_a_lost_ledger = e.Begun(fingerprint="", key_id="")
+    doubt = house.moved(house.claimed("b.0"), of_a_lost_ledger, e.Doubted(detail="", wait=45))
+    second = house.claimed("b.1")
+
+    house.moved(replace(doubt, fingerprint="same"), house.accepted())
+
+    assert knock(house, second, "same").closed is Closed.BEING_BOUGHT
+
+
 def test_an_edit_in_doubt_is_not_bought_by_another_row_until_the_doubt_is_held(house: House) -> None:
     house.open()
     house.feed(2)

@@ -104,6 +104,27 @@ def test_of_two_racing_moves_one_is_refused(house: House) -> None:
     assert house.ledger.outcomes_waiting("b")[0] == 1
 
 
+def test_a_move_that_is_asked_for_again_by_its_name_is_carried_out_once(house: House) -> None:
+    job = house.running(house.one())
+    after = apply(job, e.Ready(url="https://delivery/x", deadline=0.0), house.ledger.now())
+
+    house.ledger.record(job, after, op="one")
+    house.ledger.record(job, after, op="one")
+
+    assert house.load("b.0") == after
+    assert house.counts()["ready"] == 1
+
+
+def test_an_end_that_is_asked_for_again_by_its_name_says_again_that_none_is_left(house: House) -> None:
+    ready = house.ready(house.one())
+    after = apply(ready, house.filed(), house.ledger.now())
+
+    said = [house.ledger.record(ready, after, op="end").none_left for _ in range(2)]
+
+    assert said == [True, True]
+    assert house.ledger.outcomes_waiting("b")[0] == 1
+
+
 # -- slots
 
 

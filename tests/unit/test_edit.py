@@ -13,7 +13,7 @@ import pytest
 
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Superseded, Unavailable
-from jobs.events import Accepted, Doubted, Event, Failed, GivenBack, Held, NotSubmitted, Resubmitted
+from jobs.events import Accepted, Begun, Doubted, Event, Failed, GivenBack, Held, NotSubmitted, Resubmitted
 from jobs.job import Job, State
 from jobs.ledger import memory_gate
 from jobs.ledger.port import Recorded
@@ -23,7 +23,8 @@ from workers import edit as editing
 from workers.api import protocol
 from workers.api.protocol import ResultReady, SubmitAnswer, TaskFailed
 from workers.desk import insistently
-from workers.edit import WRITE_DOWN_S, deliver_receipt, edit
+from workers.edit import edit
+from workers.receipts import WRITE_DOWN_S, deliver_receipt
 from workers.turns import HOUSE_THREADS, SPARED
 
 RESULT = picture(colour="red")
@@ -315,11 +316,11 @@ def test_a_receipt_is_written_down_as_soon_as_redis_is_back(monkeypatch: pytest.
     house = willing()
     real, tries = house.ledger.record, []
 
-    def flaky(before: Job, after: Job) -> Recorded:
+    def flaky(before: Job, after: Job, **how: str) -> Recorded:
         tries.append(after.state)
         if after.state is State.RUNNING and len(tries) < 3:
             raise LedgerError
-        return real(before, after)
+        return real(before, after, **how)
 
     monkeypatch.setattr(house.ledger, "record", flaky)
     monkeypatch.setattr("workers.desk.time.sleep", house.clock.advance)
@@ -330,17 +331,84 @@ def test_a_receipt_is_written_down_as_soon_as_redis_is_back(monkeypatch: pytest.
     assert counts(house) == {"stored": 1}
 
 
+def test_a_receipt_that_was_recorded_although_redis_did_not_say_so_is_no_second_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = willing()
+    real = house.ledger.record
+    lost: list[Recorded] = []
+
+    def flaky(before: Job, after: Job, **how: str) -> Recorded:
+        recorded = real(before, after, **how)
+        if after.state is State.RUNNING and not lost:
+            lost.append(recorded)
+            raise LedgerError
+        return recorded
+
+    monkeypatch.setattr(house.ledger, "record", flaky)
+    monkeypatch.setattr("workers.desk.time.sleep", house.clock.advance)
+
+    edit("b.1", house.desk)
+
+    assert counts(house) == {"stored": 1}
+    assert list((house.desk.spool.folder / "notes").iterdir()) == []
+
+
+def test_a_receipt_of_a_job_that_was_taken_over_stays_on_the_disk_where_redis_goes_away_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = willing()
+    real = house.ledger.record
+
+    def overtaken(before: Job, after: Job, **how: str) -> Recorded:
+        if after.state is State.RUNNING:
+            monkeypatch.setattr(house.ledger, "load", away)
+            raise Superseded
+        return real(before, after, **how)
+
+    def away(job: str) -> Job | None:
+        raise LedgerError
+
+    monkeypatch.setattr(house.ledger, "record", overtaken)
+    monkeypatch.setattr("workers.desk.time.sleep", house.clock.advance)
+    monkeypatch.setattr("workers.desk.time.monotonic", house.clock)
+
+    edit("b.1", house.desk)
+
+    assert [(note.job.id, note.receipt) for note in house.desk.spool.notes.all()] == [("b.1", receipt())]
+
+
+def test_a_receipt_of_a_job_that_was_taken_over_leaves_no_note_where_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = willing()
+    real = house.ledger.record
+    asked: list[Recorded] = []
+
+    def overtaken(before: Job, after: Job, **how: str) -> Recorded:
+        if after.state is State.RUNNING and not asked:
+            asked.append(real(before, replace(before, owner="w2", fence=before.fence + 1)))
+        return real(before, after, **how)
+
+    monkeypatch.setattr(house.ledger, "record", overtaken)
+
+    edit("b.1", house.desk)
+
+    assert "t1" in house.outcomes()
+    assert list((house.desk.spool.folder / "notes").iterdir()) == []
+
+
 def away_at(house: House, monkeypatch: pytest.MonkeyPatch, state: State, meanwhile: Callable[[], None]) -> None:
     """Let Redis be away when a job is about to be `state`, and call `meanwhile` before it is back."""
     real, tries = house.ledger.record, []
 
-    def flaky(before: Job, after: Job) -> Recorded:
+    def flaky(before: Job, after: Job, **how: str) -> Recorded:
         if after.state is state:
             tries.append(after)
             if len(tries) == 1:
                 raise LedgerError
             meanwhile()
-        return real(before, after)
+        return real(before, after, **how)
 
     monkeypatch.setattr(house.ledger, "record", flaky)
     monkeypatch.setattr("workers.desk.time.sleep", house.clock.advance)
@@ -379,11 +447,11 @@ def test_a_process_that_slept_while_it_told_redis_of_a_receipt_leaves_it_on_the_
     monkeypatch.setattr("workers.desk.time.monotonic", house.clock)
     real = house.ledger.record
 
-    def asleep(before: Job, after: Job) -> Recorded:
+    def asleep(before: Job, after: Job, **how: str) -> Recorded:
         if after.state is State.RUNNING:
             house.clock.advance(2 * WRITE_DOWN_S)
             raise LedgerError
-        return real(before, after)
+        return real(before, after, **how)
 
     monkeypatch.setattr(house.ledger, "record", asleep)
 
@@ -442,7 +510,8 @@ def test_a_late_owner_does_not_take_the_next_ones_body() -> None:
 def test_a_window_under_its_low_water_asks_to_be_fed(monkeypatch: pytest.MonkeyPatch) -> None:
     house = willing()
     real = house.ledger.record
-    monkeypatch.setattr(house.ledger, "record", lambda b, a: (real(b, a), Recorded(feed_wanted=a.final))[1])
+    said = Recorded(feed_wanted=True)
+    monkeypatch.setattr(house.ledger, "record", lambda b, a, **how: (real(b, a, **how), said)[a.final])
 
     edit("b.1", house.desk)
 
@@ -669,6 +738,36 @@ def test_a_late_receipt_of_a_job_that_is_just_being_prepared_is_not_lost() -> No
     deliver_receipt(job, receipt(), house.desk)
 
     assert house.progress().settled == COST
+
+
+def test_a_late_receipt_of_a_job_that_was_made_anew_is_filed_and_paid_as_what_was_bought() -> None:
+    lost = willing()
+    job = lost.ledger.mark_sent(lost.begun())
+    house = willing()
+
+    deliver_receipt(job, receipt(), house.desk)
+    edit("b.1", house.desk)
+
+    assert counts(house) == {"stored": 1}
+    assert house.desk.results.find(job.fingerprint) is not None
+    assert house.ledger.money(job.day, job.key_id).settled == COST
+
+
+def test_a_late_receipt_of_a_doubt_that_was_made_anew_is_filed_as_what_was_bought() -> None:
+    lost = willing()
+    job = lost.ledger.mark_sent(lost.begun())
+    house = willing()
+    claimed = house.claimed()
+    begun = house.moved(claimed, Begun(fingerprint="", key_id="", day=job.day))
+    house.moved(begun, Doubted(detail="the ledger was lost", wait=60.0))
+
+    deliver_receipt(job, receipt(), house.desk)
+    edit("b.1", house.desk)
+
+    assert counts(house) == {"stored": 1}
+    assert house.desk.results.find(job.fingerprint) is not None
+    assert (house.progress().settled, house.progress().reserved) == (COST, 0)
+    assert house.ledger.money(job.day).reserved == 0
 
 
 def test_a_late_receipt_of_a_job_that_is_submitted_again_meanwhile_is_a_second_charge() -> None:

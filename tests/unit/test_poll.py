@@ -16,7 +16,7 @@ from workers.api.protocol import (
     TaskNotFound,
     WasModerated,
 )
-from workers.poll import poll
+from workers.poll import SILENCE_S, poll
 
 DONE = ResultReady(url=URL, deadline=1_800_000_900.0, cost=None, seed=7)
 
@@ -128,6 +128,24 @@ def test_polls_that_fail_say_nothing_about_the_task() -> None:
 
     assert isinstance(event, Ready)
     assert len(house.api.polled) == 31
+
+
+def test_an_old_task_of_which_nothing_is_heard_is_not_given_up() -> None:
+    house = make_house()
+    house.open()
+    job = house.running()
+    house.clock.advance(3 * 3600)
+    house.api.polls.extend([NoAnswer(detail="HTTP 429", after=2.0), *[NoAnswer(detail="HTTP 502")] * 30, DONE])
+
+    assert isinstance(poll(job, house.desk), Ready)
+
+
+def test_a_task_of_which_nothing_is_heard_for_hours_is_given_up_and_counts_as_paid() -> None:
+    house, event = polled(NoAnswer(detail="HTTP 502"))
+
+    assert isinstance(event, Failed)
+    assert (event.code, event.paid) == ("lost_at_api", True)
+    assert SILENCE_S < house.clock() - 1_800_000_000.0 <= SILENCE_S + LONGEST_S
 
 
 def test_a_throttled_poll_waits_for_as_long_as_the_api_asks() -> None:

@@ -16,7 +16,11 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   -- The gate takes these before; a late receipt has not been through it, yet the API counts its task all the same.
   if change.slot ~= '' and change.slot ~= change.was_slot then
     for i = 10, #KEYS do redis.call('SADD', KEYS[i], change.slot) end
-    if change.fingerprint ~= '' then redis.call('SET', KEYS[8], change.job, 'NX') end
+  end
+  -- Nor need a doubt that was made of a lost ledger have known what it bought.
+  local bought_now = change.slot ~= change.was_slot or (change.was_state == 'in_doubt' and change.state == 'running')
+  if change.slot ~= '' and change.fingerprint ~= '' and bought_now then
+    redis.call('SET', KEYS[8], change.job, 'NX')
   end
 
   local reserve, unproved = move_money(change, job, batch)
