@@ -54,7 +54,7 @@ def read_secret(path: Path, variable: str) -> str:
         ValueError: it cannot be read or is empty.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except OSError as error:
         raise ValueError(
             f"{variable} cannot be read ({error.strerror}): it must be a file that this user may read"

@@ -43,6 +43,7 @@ def _listed(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+_NO_KEYS = re.compile(r"[^\x21-\x7e]")
 _KEY_NAME = re.compile("[0-9a-f]{8}")
 _ACCOUNT = re.compile("[a-z0-9][a-z0-9-]{0,29}")
 
@@ -64,6 +65,13 @@ class RedisSettings(_Part):
     @classmethod
     def _files(cls, data: Any) -> Any:
         return with_password(with_files(data, "REDIS", ("url",)))
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("RETOUCH_REDIS__URL must begin with redis://, rediss:// or unix://")
+        return value
 
 
 class ApiSettings(_Part):
@@ -132,19 +140,25 @@ class ApiSettings(_Part):
         """Return the keys of `keys` and of `keys_file` (blank lines and `#` lines left out), each once.
 
         Raises:
-            SettingsError: the file cannot be read.
+            SettingsError: the file cannot be read, or what stands there is no key.
         """
-        found = list(self.keys)
+        found = [(key, "RETOUCH_API__KEYS") for key in self.keys]
         if self.keys_file is not None:
             try:
-                lines = self.keys_file.read_text(encoding="utf-8").splitlines()
+                lines = self.keys_file.read_text(encoding="utf-8-sig").splitlines()
             except OSError as error:
                 raise SettingsError(
                     f"RETOUCH_API__KEYS_FILE cannot be read ({error.strerror}): put one key a line into it"
                 ) from None
-            found += [SecretStr(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
-        unique = {key.get_secret_value(): key for key in found}
-        return tuple(unique.values())
+            found += [
+                (SecretStr(line.strip()), f"RETOUCH_API__KEYS_FILE, line {number}")
+                for number, line in enumerate(lines, 1)
+                if line.strip() and not line.startswith("#")
+            ]
+        for key, place in found:
+            if odd := _NO_KEYS.search(key.get_secret_value()):
+                raise SettingsError(f"{place}: the key holds a character that no key has (U+{ord(odd.group()):04X})")
+        return tuple({key.get_secret_value(): key for key, _ in found}.values())
 
 
 class S3Settings(_Part):
@@ -204,6 +218,7 @@ class WorkerSettings(_Part):
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 REFUSED_STATUSES = (400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
 """HTTP statuses of a submission that prove that nothing was bought (and a 503 with the API's own body)."""
@@ -212,7 +227,7 @@ REFUSED_STATUSES = (400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
 class SubmitSettings(_Part):
     refused_statuses: Annotated[tuple[int, ...], NoDecode] = REFUSED_STATUSES
     """HTTP statuses that prove that a submission was not taken; after every other error it may have been charged."""
-    doubt_allowance_usd: Annotated[float, Field(ge=0)] | None = None
+    doubt_allowance_usd: Money | None = None
     """What a batch may spend on buying again what is in doubt; none: 1 % of its estimate, within bounds."""
     doubt_wait_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds, the least that a doubt waits for its answer."""
@@ -223,7 +238,7 @@ class SubmitSettings(_Part):
     """Where more of the last ends failed, a group of the manifest, or the batch, stops; 1: never."""
     moderated_share: Share = 0.5
     """The same of a group's moderated rows."""
-    moderated_usd: Annotated[float, Field(ge=0)] | None = None
+    moderated_usd: Money | None = None
     """What the moderated rows of a batch may cost; none: 10 % of its estimate."""
     retry_for_s: Annotated[float, Field(ge=0)] = 3600.0
     """Seconds after its first failure for which a row is tried again."""
@@ -241,9 +256,9 @@ class SubmitSettings(_Part):
 
 
 class MoneySettings(_Part):
-    day_cap_usd: Annotated[float, Field(ge=0)] | None = None
+    day_cap_usd: Money | None = None
     """What all edits of a day may cost."""
-    key_day_cap_usd: Annotated[float, Field(ge=0)] | None = None
+    key_day_cap_usd: Money | None = None
     """What those of one API key may cost in a day."""
     timezone: str = "UTC"
     """Whose midnight ends a day, such as Europe/Berlin."""
@@ -268,7 +283,7 @@ class KeepSettings(_Part):
 
 
 class InboxSettings(_Part):
-    run_below_usd: Annotated[float, Field(ge=0)] = 10.0
+    run_below_usd: Money = 10.0
     """The most that a batch from the inbox may cost without somebody's yes."""
     look_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds between two looks into the inbox."""

@@ -7,12 +7,15 @@ the sections: the text below a field is what its row says.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Self
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.names import mistaken
 from config.sections import (
     API_URL,
     REFUSED_STATUSES,
@@ -31,13 +34,16 @@ from config.sections import (
 __all__ = ["REFUSED_STATUSES", "Settings", "SettingsError", "WorkerSettings", "read_settings"]
 
 
+ENV_FILE = ".env"
+
+
 class Settings(BaseSettings):
     """The whole tree. Build it with `read_settings`, which turns every mistake into one `SettingsError`."""
 
     model_config = SettingsConfigDict(
         env_prefix="RETOUCH_",
         env_nested_delimiter="__",
-        env_file=".env",
+        env_file=ENV_FILE,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -112,6 +118,8 @@ def read_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: one sentence for each mistake, the variable named, no value shown.
     """
+    if mistakes := mistaken([*os.environ, *dotenv_values(ENV_FILE)], Settings):
+        raise SettingsError("; ".join(mistakes))
     try:
         return Settings(**overrides)
     except ValidationError as error:

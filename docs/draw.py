@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from pydantic import ByteSize
 
 from bench.page import pages as benchmarks
 from config.catalogue import shipped_catalogue
+from config.names import variables
+from config.sections import TestSettings
 from config.settings import Settings
 from jobs.ledger.keys import DOCUMENTED, PREFIX
 from jobs.reasons import as_markdown
@@ -53,7 +54,8 @@ Drawn from the table in `jobs/reasons.py` by `make docs`. Every view (screen, JS
 SETTINGS = """# Settings
 
 Drawn from `config/sections.py` and `config/settings.py` by `make docs`. They are read from the environment and from a
-file `.env` where a command is started; the environment wins. An empty variable is one that is not set. Lists are parted
+file `.env` where a command is started; the environment wins. An empty variable is one that is not set, and a
+name that was meant for one of these and is none of them is an error. Lists are parted
 by commas. Where a secret may lie in a file, the variable itself wins over the file.
 
 `retouch doctor` says which of them point where. `RETOUCH_DEBUG=1` shows the traceback of an error that ends a command.
@@ -65,20 +67,12 @@ by commas. Where a secret may lie in a file, the variable itself wins over the f
 
 def settings() -> str:
     """Return the page of everything that can be set."""
-    rows = [f"| `{name}` | {default} | {what} |" for name, default, what in _fields(Settings, "RETOUCH_")]
+    rows = [
+        f"| `{variable}` | {_shown(section.model_fields[name].default)} | {_texts(section)[name]} |"
+        for section, name, variable in variables(Settings)
+        if section is not TestSettings
+    ]
     return SETTINGS + "\n".join(rows) + "\n"
-
-
-def _fields(section: Any, before: str) -> Iterator[tuple[str, str, str]]:
-    said = _texts(section)
-    for name, field in section.model_fields.items():
-        if hasattr(field.annotation, "model_fields"):
-            if name != "test":
-                yield from _fields(field.annotation, f"{before}{name.upper()}__")
-        else:
-            alias = field.validation_alias
-            variable = before + name.upper() if alias is None else alias.choices[0]
-            yield variable, _shown(field.default), said[name]
 
 
 def _texts(section: type) -> dict[str, str]:

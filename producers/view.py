@@ -302,7 +302,7 @@ def reported(batch: Batch, progress: Progress) -> bool:
 
 def eta(found: Mapping[str, Any], per_minute: float | None) -> float | None:
     """Return the seconds that the rows left will take at this pace, None where nobody can know."""
-    if not per_minute:
+    if not per_minute or found["state"] == BatchState.PAUSED:
         return None
     counts = found["counts"]
     rows = found["rows"] - sum(counts[state] for state in FINAL) - found["held"]

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, ParamSpec, cast
+from typing import Annotated, Any, NoReturn, ParamSpec, cast
 
 import typer
 
@@ -70,11 +70,25 @@ app.command("simulator", context_settings=_PASSED_ON, add_help_option=False)(loc
 app.command("version", hidden=True)(local.version)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        raise typer.Exit(local.version())
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing is raised."""
     voice = Voice(json="--json" in arguments)
     try:
-        return _code(app(args=list(arguments), prog_name="retouch", standalone_mode=False))
+        return _ended(_code(app(args=list(arguments), prog_name="retouch", standalone_mode=False)))
     except typer.Exit as error:
         return error.exit_code
     except UsageError as error:
@@ -86,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         if debugging():
             traceback.print_exc()
         stop = explained(error)
-        if stop.exit_code == INTERRUPTED and not stop.remedy:
+        if not isinstance(error, Stop) and stop.exit_code == INTERRUPTED:
             sys.stderr.write("\n")  # the terminal has shown ^C
         with suppress(OSError):  # with nowhere left to say it, the exit code does
             voice.failed(stop)
@@ -101,6 +115,12 @@ def main() -> NoReturn:
 
 def _as_interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _ended(code: int) -> int:
+    if code == INTERRUPTED:  # Typer makes a code of Ctrl-C, and says nothing
+        raise KeyboardInterrupt
+    return code
 
 
 def _code(value: object) -> int:

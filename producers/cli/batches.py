@@ -9,7 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.batch import Batch, BatchState, exit_code
+from jobs.ledger.change import Closed
 from jobs.models import MICROS_PER_USD
+from jobs.money import Reached
+from jobs.outcome import usd
 from jobs.report.text import as_text
 from jobs.report.wording import counted, dollars, moment, shown
 from producers.cli import options as o
@@ -17,7 +20,7 @@ from producers.cli.doubting import give_held_up
 from producers.cli.house import House, looking_house, working_house
 from producers.cli.live import ended, panel, standing, urgency
 from producers.cli.running import stage, to_the_end
-from producers.cli.voice import OK, Stop, Voice
+from producers.cli.voice import CEILING, OK, Stop, Voice
 from producers.follow import Following
 from producers.kept import give_kept_up
 from producers.kept import kept as kept_jobs
@@ -35,6 +38,8 @@ def status(batch: o.AnyBatch = None, watch: o.Watch = False, json: o.Json = Fals
         with looking_house(voice) as house:
             if batch is None:
                 found = house.view.batches()
+                if watch:
+                    return _one(the_only_open(found), house, voice, watch=True)
                 _list(found, voice)
                 voice.document({"batches": found})
                 return OK
@@ -74,6 +79,8 @@ def resume(
         house.ledger.resume_groups(batch, group or "")
         if max_cost is not None:
             agreed = replace(agreed, ceiling=round(max_cost * MICROS_PER_USD))
+        _check_ceiling(agreed, house)
+        if max_cost is not None:
             house.ledger.set_ceiling(batch, agreed.ceiling)
         if house.stack is None or house.simulated == agreed.simulated:
             if house.runs_here and house.stack is not None:
@@ -194,6 +201,37 @@ def _check_stopped(batch: str, group: str, house: House) -> None:
     if group not in stops:
         known = f"Stopped are: {', '.join(map(shown, sorted(stops)))}." if stops else "None is."
         raise Stop("no_such_group", f"No group {shown(group)!r} of {batch} is stopped.", known)
+
+
+def _check_ceiling(agreed: Batch, house: House) -> None:
+    """Refuse a ceiling at which the batch would pause again at once."""
+    progress = house.view.progress(agreed.id)
+    if progress is None or progress.state is not BatchState.PAUSED or progress.reason != "cap" or not progress.about:
+        return
+    reached = Reached.from_json(progress.about)
+    least = progress.settled + reached.needed
+    if reached.which != Closed.CEILING or least <= agreed.ceiling:
+        return
+    spent, needed, ceiling = (dollars(usd(sum_)) for sum_ in (progress.settled, reached.needed, agreed.ceiling))
+    raise Stop(
+        "ceiling",
+        f"{spent} is spent and the next edit may cost {needed}: a ceiling of {ceiling} leaves no room for it.",
+        f"`retouch resume {agreed.id} --max-cost USD` raises it: {dollars(usd(least))} is the least.",
+        exit_code=CEILING,
+    )
+
+
+def the_only_open(found: list[Document]) -> str:
+    """Return the batch that is meant where none is named.
+
+    Raises:
+        Stop: none is open, or several are.
+    """
+    alive = [each["batch"] for each in found if each["state"] in (BatchState.OPEN, BatchState.PAUSED)]
+    if len(alive) == 1:
+        return str(alive[0])
+    message = f"--watch follows one batch, and {len(alive) or 'none'} {'are' if len(alive) > 1 else 'is'} open."
+    raise Stop("usage", message, "`retouch status` lists them, `retouch status BATCH --watch` follows one.")
 
 
 def _one(batch: str, house: House, voice: Voice, *, watch: bool) -> int:

@@ -146,7 +146,8 @@ def bar(found: Document, width: int = _BAR) -> Text:
         rows_before += count
         end = min(round(rows_before * width / total), width)
         end = max(end, min(used + 1, width))
-        drawn.append(("░" if state == State.QUEUED else "█") * (end - used), style=_COLOURS[state])
+        cell = "░" if state == State.QUEUED else "█" if state in FINAL else "▒"
+        drawn.append(cell * (end - used), style=_COLOURS[state])
         used = end
     return drawn
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import re
 import sys
+from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +29,9 @@ def spend(
 ) -> int:
     """Show what was spent: by day, model, API key, cause, or preset. What may have been paid is a column of its own."""
     voice = Voice(json=json, quiet=quiet)
-    if since and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", since):
+    if csv_ and json:
+        raise Stop("usage", "--csv and --json are two forms of one answer.", "Give one of them.")
+    if since and not _is_day(since):
         raise Stop("usage", f"{shown(since)} is no day.", "Write it as 2026-11-22.")
     real, simulated = Spending(by, since), Spending(by, since)
     with looking_house(voice) as house:
@@ -46,6 +48,13 @@ def spend(
         voice.tell("Nothing was spent.")
     voice.document({"by": by, "since": since or None, **_document(real), "simulated": _document(simulated)})
     return OK
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _document(sums: Spending) -> dict[str, Any]:

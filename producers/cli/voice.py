@@ -137,7 +137,8 @@ def explained(error: BaseException) -> Stop:
         case Stop():
             return error
         case KeyboardInterrupt() | typer.Abort():
-            return Stop("interrupted", "Interrupted.", exit_code=INTERRUPTED)
+            remedy = "`retouch status` lists the batches that are open, and `retouch resume BATCH` goes on with one."
+            return Stop("interrupted", "Interrupted.", remedy, exit_code=INTERRUPTED)
         case SettingsError() | ScheduleError():
             return Stop("settings", _sentence(str(error)), exit_code=USAGE)
         case ManifestError():

@@ -172,6 +172,8 @@ class Inputs:
             return f"is on port {port}", "only port 443 is fetched from"
         if host.isascii() and not plain_host(host):  # what other alphabets mean, the worker works out
             return "has a host that can be read in two ways", "write its name"
+        if not trusted and f".{host}".endswith(".localhost"):
+            return "leads to a loopback address", "give a public address, or upload the picture"
         if not trusted and literal_address(host) is not None and (why := refused_address(host)) is not None:
             return f"leads to {why}", "give a public address, or upload the picture"
         return None

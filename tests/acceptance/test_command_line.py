@@ -247,6 +247,7 @@ def test_a_batch_from_submit_to_download_is_one_document_a_command(house: House)
     resumed = batch_document(house.retouch("resume", batch, "--json"))
     house.workers(1)
     followed = batch_document(house.begin("status", batch, "--watch", "--json").ended(WITHIN_S))
+    nothing_to_watch = error_of(house.retouch("status", "--watch", "--json"), 2)
     lines = (["status"], ["report", batch, "--save", "saved"], ["download", batch, "pictures"])
     begun = [house.begin(*words, "--json") for words in lines]
     listed, report, brought = (one_document(command.ended(WITHIN_S)) for command in begun)
@@ -259,6 +260,7 @@ def test_a_batch_from_submit_to_download_is_one_document_a_command(house: House)
     assert early["code"] == "no_report"
     assert (resumed["state"], resumed["reason"]) == ("open", "")
     assert (followed["state"], followed["counts"]["stored"]) == ("done", 6)
+    assert nothing_to_watch["code"] == "usage"
     assert [each["batch"] for each in listed["batches"]] == [batch]
     assert report.keys() >= CONTRACT
     assert report["saved"] == "saved/report.html"

@@ -55,12 +55,14 @@ def test_24_slots_racing_for_the_last_ten_cents_overspend_by_nothing_and_a_highe
     paused(house, batch, "cap")
     followed = house.retouch("status", batch, "--watch", "--json")
     spent = charged_usd(house)
+    in_vain = house.retouch("resume", batch, "--max-cost", "0.10", "--json")
     house.retouch("resume", batch, "--max-cost", "5", "--json")
     books = house.ended(batch, 60)
 
     assert 0.10 - 2 * EDIT_USD < spent <= 0.10
     assert followed.code == 4
     assert followed.document["cap"]["which"] == "ceiling"
+    assert (in_vain.code, in_vain.document["error"]["code"]) == (4, "ceiling")
     books.check([row["id"] for row in rows])
     assert books.states == {"stored": 40}
 

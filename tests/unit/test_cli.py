@@ -18,6 +18,7 @@ from PIL import Image
 from config.settings import SettingsError
 from jobs.errors import LedgerError, NotFound, Refused, Unavailable
 from producers.cli import run
+from producers.cli.batches import the_only_open
 from producers.cli.voice import Stop, Voice, explained
 from producers.manifest.problems import ManifestError
 from producers.stack.errors import StackError
@@ -71,6 +72,54 @@ def test_a_plan_shows_rows_and_price(retouch: Retouch, manifest: Path) -> None:
     assert ended.code == 0
     assert "FLUX.2 [pro]" in ended.out
     assert "It never costs more than $" in ended.out
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_the_middle_of_a_plan_is_answered(
+    retouch: Retouch, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.cli.planning.make_plan", interrupted)
+
+    said, as_json = retouch("plan", "autumn.csv"), retouch("plan", "autumn.csv", "--json")
+
+    assert (said.code, as_json.code) == (130, 130)
+    assert "Interrupted." in said.err
+    assert as_json.document["error"]["code"] == "interrupted"
+
+
+def test_the_version_is_an_option_as_everywhere(retouch: Retouch) -> None:
+    ended = retouch("--version")
+
+    assert ended.code == 0
+    assert ended.out == retouch("version").out
+
+
+@pytest.mark.parametrize("since", ["2026-13-40", "20261122", "yesterday"])
+def test_a_day_that_is_none_is_no_day_on_which_nothing_was_spent(retouch: Retouch, since: str) -> None:
+    ended = retouch("spend", "--since", since)
+
+    assert ended.code == 2
+    assert "is no day" in ended.err
+
+
+def test_an_answer_has_one_form(retouch: Retouch) -> None:
+    ended = retouch("spend", "--csv", "--json")
+
+    assert ended.code == 2
+    assert ended.document["error"]["code"] == "usage"
+
+
+def test_the_batch_that_is_watched_need_not_be_named_where_one_is_open() -> None:
+    assert the_only_open([{"batch": "a", "state": "done"}, {"batch": "b", "state": "paused"}]) == "b"
+
+
+@pytest.mark.parametrize("states", [[], ["done"], ["open", "open"]])
+def test_the_batch_that_is_watched_is_named_where_it_could_be_another(states: list[str]) -> None:
+    with pytest.raises(Stop, match="--watch follows one batch"):
+        the_only_open([{"batch": f"b{n}", "state": state} for n, state in enumerate(states)])
 
 
 def test_a_plan_as_json_is_one_document(retouch: Retouch, manifest: Path) -> None:

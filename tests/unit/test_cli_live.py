@@ -58,6 +58,12 @@ def test_the_bar_is_always_as_wide_as_it_is(stored: int) -> None:
     assert len(bar(document(counts={"stored": stored}), width=40).plain) == 40
 
 
+def test_rows_that_have_ended_are_told_from_those_at_the_api_without_colours() -> None:
+    shown = bar(document(rows=40, counts={"stored": 10, "running": 10}), width=40)
+
+    assert shown.plain == "█" * 10 + "▒" * 10 + "░" * 20
+
+
 def test_a_single_failed_row_among_many_is_seen_in_the_bar() -> None:
     shown = bar(document(rows=1_000_000, counts={"stored": 500_000, "failed": 1}), width=40)
 

@@ -161,6 +161,8 @@ def test_a_web_address_is_taken_as_it_is(tmp_path: Path) -> None:
         "https://shop.example/a\n.jpg",
         "https://shop.example\\@evil.example/a.jpg",
         "http://localhost:8081/a.jpg",
+        "https://localhost/a.jpg",
+        "https://pim.localhost/a.jpg",
         "https://10.0.0.1/a.jpg",
         "https://127.0.0.1/a.jpg",
         "https://169.254.169.254/latest/meta-data/",

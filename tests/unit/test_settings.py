@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.broker import transport
+from config.names import variables
 from config.settings import Settings, SettingsError, read_settings
 from jobs.accounts import key_name
 from producers.stack.record import environment_of
@@ -98,6 +99,29 @@ def test_an_account_that_cannot_be_read_is_refused_without_showing_a_key(
     assert SECRET not in str(raised.value)
 
 
+def test_a_keys_file_of_a_windows_editor_is_read_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_bytes("\ufeffbfl-one\r\nbfl-two\r\n".encode())
+
+    settings = with_variables(monkeypatch, RETOUCH_API__KEYS_FILE=str(tmp_path / "keys"))
+
+    assert [key.get_secret_value() for key in settings.api.all_keys()] == ["bfl-one", "bfl-two"]
+
+
+@pytest.mark.parametrize("key", ["bfl\u2011one", "bfl one", "kéy"])
+def test_what_can_be_no_key_is_refused_with_its_place_and_without_the_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "keys").write_text(f"bfl-good\n{key}\n", encoding="utf-8")
+    settings = with_variables(monkeypatch, RETOUCH_API__KEYS_FILE=str(tmp_path / "keys"))
+
+    with pytest.raises(SettingsError, match="RETOUCH_API__KEYS_FILE, line 2: the key holds a character") as raised:
+        settings.api.all_keys()
+
+    assert key not in str(raised.value)
+
+
 def test_a_keys_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = with_variables(monkeypatch, RETOUCH_API__KEYS_FILE="/nowhere/keys")
 
@@ -133,6 +157,8 @@ def test_no_secret_shows_itself_in_any_form_of_the_tree(monkeypatch: pytest.Monk
         ({"RETOUCH_WORKER__CONCURRENCY": SECRET}, "RETOUCH_WORKER__CONCURRENCY"),
         ({"RETOUCH_API__KEYS": f'["{SECRET}'}, "RETOUCH_API__KEYS"),
         ({"RETOUCH_SUBMIT__DOUBT_WAIT_S": "-1"}, "RETOUCH_SUBMIT__DOUBT_WAIT_S"),
+        ({"RETOUCH_REDIS__URL": f"127.0.0.1:{SECRET}"}, "RETOUCH_REDIS__URL"),
+        ({"RETOUCH_MONEY__DAY_CAP_USD": "inf"}, "RETOUCH_MONEY__DAY_CAP_USD"),
     ],
 )
 def test_a_mistake_names_its_variable_and_never_its_value(
@@ -143,6 +169,61 @@ def test_a_mistake_names_its_variable_and_never_its_value(
 
     assert says in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RETOUCH_MONEY_DAY_CAP_USD",
+        "RETOUCH_MONY__DAY_CAP_USD",
+        "RETOUCH_MONEY__DAYCAP_USD",
+        "retouch_money__day_cap_usdd",
+    ],
+)
+def test_a_cap_whose_name_is_misspelt_is_not_left_out_in_silence(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(SettingsError, match="did you mean RETOUCH_MONEY__DAY_CAP_USD"):
+        with_variables(monkeypatch, **{name: "0.01"})
+
+
+def test_a_misspelt_name_in_the_file_of_settings_is_found_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RETOUCH_MONEY_DAY_CAP_USD=0.01\n")
+
+    with pytest.raises(SettingsError, match="there is no setting RETOUCH_MONEY_DAY_CAP_USD"):
+        read_settings()
+
+
+def test_a_name_that_resembles_nothing_is_an_error_where_it_is_written_as_a_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SettingsError, match=r"there is no setting RETOUCH_COLOURS__OF_THE_RAINBOW$"):
+        with_variables(monkeypatch, RETOUCH_COLOURS__OF_THE_RAINBOW="7")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RETOUCH_DEBUG",
+        "RETOUCH_IMAGE_TAG",
+        "RETOUCH_REDIS_SERVICE_HOST",
+        "RETOUCH_REDIS_PORT_6379_TCP_ADDR",
+        "RETOUCH_S3_PORT",
+    ],
+)
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert with_variables(monkeypatch, **{name: "tcp://10.0.0.1:6379"}) == Settings()
+
+
+def test_a_section_may_be_given_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_MONEY='{"day_cap_usd": 5}')
+
+    assert settings.money.day_cap_usd == 5
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+
+    shown = [variable for _, _, variable in variables(Settings) if f"| `{variable}` | " in page]
+    assert [variable for _, _, variable in variables(Settings) if variable not in shown] == ["RETOUCH_TEST__CRASH_AT"]
 
 
 def test_settings_cannot_be_changed_after_they_were_read() -> None:

@@ -234,13 +234,19 @@ def test_batches_are_listed_newest_first_wherever_they_are_known(
 def test_the_time_left_follows_from_the_rows_left() -> None:
     counts = {"stored": 100, "unchanged": 0, "moderated": 0, "failed": 0, "cancelled": 0}
 
-    seconds = eta({"rows": 160, "counts": counts, "held": 0}, 60.0)
+    seconds = eta({"rows": 160, "counts": counts, "held": 0, "state": "open"}, 60.0)
 
     assert seconds == 60.0
 
 
 def test_nobody_knows_the_time_left_of_a_batch_that_stands() -> None:
-    assert eta({"rows": 160, "counts": {}, "held": 0}, None) is None
+    assert eta({"rows": 160, "counts": {}, "held": 0, "state": "open"}, None) is None
+
+
+def test_nobody_knows_how_long_a_batch_takes_that_is_paused() -> None:
+    counts = {"stored": 100, "unchanged": 0, "moderated": 0, "failed": 0, "cancelled": 0}
+
+    assert eta({"rows": 160, "counts": counts, "held": 0, "state": "paused"}, 60.0) is None
 
 
 def test_the_report_of_an_earlier_round_is_not_that_of_one_that_was_cancelled(
