@@ -6,7 +6,7 @@ is not enough raises p, and so the weight, by itself.
 
 Two things are shared. A *window* is dealt out in whole places (D'Hondt's method, since who weighs more never has less
 by it), after one for each batch; who can use fewer leaves the rest to others. And where batches meet at one free slot,
-or thread, the one goes first that has least for its weight.
+or thread, the same law says whose it is: who has none comes first, and then who has least for its weight.
 """
 
 from __future__ import annotations
@@ -86,9 +86,11 @@ def _next(n: int, batch: str, wish: Wish, has: int) -> tuple[float, int, str]:
 def place_in_line(held: int, weight: float) -> int:
     """Return where a batch stands that holds so many places of what it wants one more of: the least goes first.
 
-    It is a whole number, since Redis keeps it as text (`begin.lua`).
+    Who has none goes before all others, or beside a heavy batch a light one would never have any. Of those who have
+    none, none goes first: there may be fewer places than batches. It is a whole number, since Redis keeps it as text
+    (`begin.lua`).
     """
-    return int((held + 1) * _FINE / weight)
+    return int((held + 1) * _FINE / weight) if held > 0 else 0
 
 
 def low_water(size: int) -> int:

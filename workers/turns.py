@@ -1,4 +1,4 @@
-"""Who may take a thread: what is paid before what is not, and of what is not, who has least for its weight.
+"""Who may take a thread: what is paid before what is not, and of what is not, whose turn it is (`jobs.shares`).
 
 A process has so many threads. Housekeeping always finds one, a result that waits to be fetched finds one whatever
 else there is to do, and new purchases never have more than a part of them. Nothing new is bought while paid results
@@ -76,7 +76,7 @@ class Turns:
         """Return why a job that is counted already must leave its thread to others; empty if it need not.
 
         `weight` is what its batch weighs beside others, 0 where there are none. A thread that is free waits a little
-        for a batch whose edits found none, if that has fewer for its weight: messages of others may lie before its own.
+        for a batch whose edits found none, if it is that one's turn: messages of others may lie before its own.
         """
         with self._lock:
             jobs = list(self._jobs.values())

@@ -41,7 +41,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "front:<account>:<group>",
-        "string: while batches wait for slots, the one that has fewest for its weight",
+        "string: while batches wait for slots, the one whose turn it is",
         "the next submission that begins; expires after 7.5 s",
     ),
     (

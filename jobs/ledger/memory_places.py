@@ -46,13 +46,13 @@ class MemoryPlaces(MemoryLeases):
         return any(self._slots.used(pool(account, name)) >= size for name, size in sizes.items())
 
     def _lets_in(self, account: str, group: str, books: Books) -> bool:
-        """Whether there is a slot, and nobody waits for it who has fewer for its weight."""
+        """Whether there is a slot, and nobody waits for it whose turn it is."""
         place, batch = books.place_in_line, books.batch.id
         lineage = self._catalogue.lineage(group)
         for each in lineage:
             here = pool(account, each.name)
             full = self._slots.used(here) >= self._size(account, each)
-            first, whose = (self._fronts.get(here) if place else None) or (place, batch)
+            first, whose = (self._fronts.get(here) if place is not None else None) or (place, batch)
             others_first = place is not None and first is not None and whose != batch and first < place
             if full and place is not None and not others_first:
                 self._fronts.put(here, (place, batch), FRONT_S)

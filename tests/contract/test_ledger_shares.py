@@ -194,9 +194,12 @@ def test_the_next_slot_is_for_who_has_fewest_for_its_weight(house: House) -> Non
     assert knock(house, again).closed is None, "nobody does any more"
 
 
-def test_slots_go_to_both_by_weight_and_the_light_batch_is_not_starved(house: House) -> None:
+@pytest.mark.parametrize(("heavier", "lighter"), [(4.0, 1.0), (32.0, 1.0), (8.0, 0.25)])
+def test_slots_go_to_both_by_weight_and_the_light_batch_is_not_starved(
+    house: House, heavier: float, lighter: float
+) -> None:
     heavy, light = fed(house, 16, 16)
-    weigh(house, large=4.0, small=1.0)
+    weigh(house, large=heavier, small=lighter)
     waiting = [house.claimed(job) for job in [*light, *heavy]]
     in_flight: list[Job] = []
 

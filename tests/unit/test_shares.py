@@ -110,7 +110,15 @@ def test_a_deadline_that_has_passed_outweighs_an_urgent_batch_and_leaves_it_its_
     assert shares(30, wishes) == {"late": 24, "urgent": 6}
 
 
-@given(held=st.integers(0, 1_000), weighs=st.floats(0.25, 32))
+@given(held=st.integers(1, 1_000), weighs=st.floats(0.25, 32), other=st.floats(0.25, 32))
+def test_who_holds_none_stands_before_all_who_hold_some_whatever_they_weigh(
+    held: int, weighs: float, other: float
+) -> None:
+    assert place_in_line(0, weighs) < place_in_line(held, other)
+    assert place_in_line(0, weighs) == place_in_line(0, other)
+
+
+@given(held=st.integers(1, 1_000), weighs=st.floats(0.25, 32))
 def test_who_holds_more_stands_further_back_and_who_weighs_more_further_ahead(held: int, weighs: float) -> None:
     assert place_in_line(held, weighs) < place_in_line(held + 1, weighs)
     assert place_in_line(held, 2 * weighs) < place_in_line(held, weighs)

@@ -137,7 +137,7 @@ def test_a_thread_that_is_free_is_left_to_a_batch_that_found_none_and_has_fewer(
     assert (again, came, later) == ("its thread is left to another batch", "", "")
 
 
-def test_threads_go_to_batches_by_their_weight_and_none_is_starved() -> None:
+def test_threads_go_to_batches_by_their_weight() -> None:
     turns = Turns(14)
     with filled(turns, other(1), 0), filled(turns, NEW, 3), ExitStack() as stack:
         for row in range(1, 5):
@@ -147,13 +147,24 @@ def test_threads_go_to_batches_by_their_weight_and_none_is_starved() -> None:
         stack.close()
 
         light, heavy = refused(turns, numbered(NEW, 99), 1.0), refused(turns, other(99), 8.0)
-    with ExitStack() as stack:
-        for row in range(1, 7):
+    with filled(turns, NEW, 1), ExitStack() as stack:
+        for row in range(1, 6):
             stack.enter_context(turns.holding(other(row)))
-        starved = refused(turns, numbered(NEW, 98), 1.0)
+        fewer = refused(turns, numbered(NEW, 98), 1.0)
 
     assert (light, heavy) == ("its thread is left to another batch", "")
-    assert starved == "its thread is left to another batch"
+    assert fewer == "its thread is left to another batch", "it has one of six, and weighs one of nine"
+
+
+def test_a_batch_without_a_thread_gets_the_next_one_however_light_it_is() -> None:
+    turns = Turns(14)
+    with filled(turns, NEW, 7):
+        assert refused(turns, other(1), 0.25) == "this process is full"
+    with filled(turns, NEW, 6):
+        heavy = refused(turns, numbered(NEW, 99), 32.0)
+        light = refused(turns, other(1), 0.25)
+
+    assert (heavy, light) == ("its thread is left to another batch", "")
 
 
 def test_of_batches_that_have_as_many_threads_whoever_comes_takes_the_next() -> None:

@@ -1,10 +1,10 @@
 -- Takes slot, money and fingerprint, and writes the intent; all of it, or says what is closed.
 -- It takes something new, so at maxmemory it fails and nothing is submitted.
--- KEYS as in change.lua, then the limit of each group in the order of the slots, the front of each (who has fewest
--- slots for its weight of the batches that wait for one), the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5 lease_ms,
--- 6 how many times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8 cap of the
--- day and 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots; the last
--- three are the epoch that this process has seen, the highest intent in it, and for how many ms a front stands
+-- KEYS as in change.lua, then the limit of each group in the order of the slots, the front of each (whose turn it is,
+-- of the batches that wait for one), the epoch and the throttle. ARGV: 1 change, 2 channel, 3 op, 4 tombstone_s, 5
+-- lease_ms, 6 how many times its reserve an edit may cost whose price is unproved, 7 when the bucket was looked at, 8
+-- cap of the day and 9 of the key on the day (-1: none), 10.. the size of each limit group, in the order of the slots;
+-- the last three are the epoch that this process has seen, the highest intent in it, and for how many ms a front stands
 local throttle = table.remove(KEYS)
 local epoch = table.remove(KEYS)
 local fronts, limits, groups = {}, {}, (#KEYS - 9) / 3
@@ -66,11 +66,12 @@ if ARGV[3] == '' then return {'open', now, 0} end
 if waits then return {'money_open', now, 0} end
 change.reserve, change.unproved = reserve, wished - reserve
 
--- As `place_in_line` of jobs/shares.py: while several batches want slots, who has fewest for its weight comes first.
+-- As `place_in_line` of jobs/shares.py: while several batches want slots, who has none comes first, and then who has
+-- fewest for its weight.
 local place
 if weight > 0 then
   local slots = tonumber(b[7] or '0') + tonumber(b[8] or '0') + tonumber(b[9] or '0') - tonumber(b[10] or '0')
-  place = math.floor((slots + 1) * 1000000 / weight)
+  place = slots > 0 and math.floor((slots + 1) * 1000000 / weight) or 0
 end
 local more = 1
 for i = 10, #KEYS do
