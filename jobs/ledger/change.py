@@ -46,6 +46,10 @@ ASIDE_AGAIN_S = 1.0
 FRONT_S = 7.5
 """So long after its last try a job is taken to wait for a slot still: as long as it waits at the gate, and a bit."""
 
+COMES_S = 2.5
+"""So long a slot is kept free for the batch whose turn it is: who waits at the gate looks every 2 s, also where no news
+of the slot came. Who has not come by then has gone with its worker."""
+
 FEED_AGAIN_S = 2.0
 """A window that asked to be fed asks again after this."""
 

@@ -42,7 +42,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     (
         "front:<account>:<group>",
         "string: while batches wait for slots, the one whose turn it is",
-        "the next submission that begins; expires after 7.5 s",
+        "the next submission that begins; expires after 7.5 s, or when a slot was kept free for it for 2.5 s",
     ),
     (
         "bought:<fingerprint>",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from jobs.accounts import MAIN
+from jobs.batch import BatchState
 from jobs.ledger.books import Books, Expiring, Slots
-from jobs.ledger.change import FRONT_S
+from jobs.ledger.change import COMES_S, FRONT_S
 from jobs.ledger.memory_leases import MemoryLeases
 from jobs.ledger.news import Freed
 from jobs.ledger.port import Law, Places
@@ -52,15 +53,24 @@ class MemoryPlaces(MemoryLeases):
         for each in lineage:
             here = pool(account, each.name)
             full = self._slots.used(here) >= self._size(account, each)
-            first, whose = (self._fronts.get(here) if place is not None else None) or (place, batch)
-            others_first = place is not None and first is not None and whose != batch and first < place
-            if full and place is not None and not others_first:
+            first = self._first(here, place, batch) if place is not None else None
+            if place is not None and first is None and full:
                 self._fronts.put(here, (place, batch), FRONT_S)
-            if full or others_first:
+            elif first is not None and not full:
+                self._fronts.put(here, first, min(self._fronts.left(here), COMES_S))
+            if full or first is not None:
                 return False
         for each in lineage if place is not None else ():
             self._fronts.drop(pool(account, each.name))
         return True
+
+    def _first(self, here: str, place: int, batch: str) -> tuple[int, str] | None:
+        """Return who comes before a batch at this place in line; none who was paused, cancelled or forgotten since."""
+        front = self._fronts.get(here)
+        if front is None or front[1] == batch or front[0] >= place:
+            return None
+        other = self._books.get(front[1])
+        return front if other is not None and other.state is BatchState.OPEN else None
 
     def set_priority(self, batch: str, priority: Priority, by: float) -> None:
         with self._lock:

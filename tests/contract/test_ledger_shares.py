@@ -9,7 +9,7 @@ import pytest
 from jobs import events as e
 from jobs.batch import BatchState
 from jobs.errors import LedgerError
-from jobs.ledger.change import ASIDE_AGAIN_S, FRONT_S, LONG_WAIT_S, Closed
+from jobs.ledger.change import ASIDE_AGAIN_S, COMES_S, FRONT_S, LONG_WAIT_S, Closed
 from jobs.shares import Priority
 
 if TYPE_CHECKING:
@@ -260,18 +260,66 @@ def test_a_batch_that_is_alone_asks_nobody(house: House) -> None:
     assert knock(house, large[5]).closed is None
 
 
-def test_who_does_not_come_back_keeps_nobody_waiting_for_long(house: House) -> None:
+def second_in_line(house: House) -> Job:
+    """Return a job that waits for a slot behind another batch, which has left; one slot is free."""
     large, small = fed(house, 6)
     weigh(house)
     running = [house.running(job) for job in large[:5]]
     assert knock(house, small[0]).closed is Closed.NO_SLOT
     house.moved(running[0], house.fetchable())
-    waits = house.claimed(large[5])
+    return house.claimed(large[5])
+
+
+def test_who_does_not_come_for_a_slot_that_is_kept_free_keeps_nobody_waiting_for_long(house: House) -> None:
+    waits = second_in_line(house)
     assert knock(house, waits).closed is Closed.NO_SLOT
+
+    house.later(COMES_S - 0.5)
+    kept = knock(house, waits).closed
+    house.later(0.6)
+
+    assert (kept, knock(house, waits).closed) == (Closed.NO_SLOT, None)
+
+
+def test_a_batch_keeps_its_turn_for_a_while_although_no_slot_is_free(house: House) -> None:
+    waits = second_in_line(house)
+
+    house.later(FRONT_S - 0.5)
+
+    assert knock(house, waits).closed is Closed.NO_SLOT
+
+
+def test_who_has_not_tried_for_long_has_lost_its_turn(house: House) -> None:
+    waits = second_in_line(house)
 
     house.later(FRONT_S + 0.1)
 
     assert knock(house, waits).closed is None
+
+
+@pytest.mark.parametrize("end", ["pause", "cancel", "forget"])
+def test_a_batch_that_does_not_go_on_keeps_no_slot_from_others(house: House, end: str) -> None:
+    waits = second_in_line(house)
+
+    getattr(house.ledger if end == "forget" else house, end)(batch="small")
+
+    assert knock(house, waits).closed is None
+
+
+def test_a_batch_that_waits_takes_the_turn_of_one_that_does_not_go_on(house: House) -> None:
+    large, small = fed(house, 7, 2)
+    weigh(house)
+    house.open("third")
+    house.ledger.share("third", 1.0, {"flux": 30})
+    running = [house.running(job) for job in [*large[:4], small[0]]]
+    third = house.feed(1, batch="third")[0]
+    assert [knock(house, job).closed for job in (third, small[1])] == [Closed.NO_SLOT, Closed.NO_SLOT]
+    house.pause(batch="third")
+    assert knock(house, house.load(small[1])).closed is Closed.NO_SLOT
+
+    house.moved(running[0], house.fetchable())
+
+    assert [knock(house, job).closed for job in (large[4], house.load(small[1]))] == [Closed.NO_SLOT, None]
 
 
 def test_who_only_asks_gets_no_place_in_line(house: House) -> None:

@@ -73,6 +73,11 @@ if weight > 0 then
   local slots = tonumber(b[7] or '0') + tonumber(b[8] or '0') + tonumber(b[9] or '0') - tonumber(b[10] or '0')
   place = slots > 0 and math.floor((slots + 1) * 1000000 / weight) or 0
 end
+-- A batch that was paused, cancelled or forgotten since waits for nothing.
+local function waits_still(other)
+  local key = string.sub(KEYS[2], 1, -#change.batch - 1) .. other
+  return redis.call('HGET', key, 'state') == 'open'
+end
 local more = 1
 for i = 10, #KEYS do
   local size, lowered = tonumber(ARGV[i]), redis.call('GET', limits[i - 9])
@@ -81,9 +86,11 @@ for i = 10, #KEYS do
   local full = used >= size
   if used + 1 >= size then more = 0 end
   if place then first, whose = string.match(redis.call('GET', fronts[i - 9]) or '', '^(%d+) (.*)$') end
-  local others_first = first and whose ~= change.batch and tonumber(first) < place
+  local others_first = first and whose ~= change.batch and tonumber(first) < place and waits_still(whose)
   if full and place and not others_first then
     redis.call('SET', fronts[i - 9], string.format('%d ', place) .. change.batch, 'PX', front_ms)
+  elseif not full and others_first and redis.call('PTTL', fronts[i - 9]) > 2500 then  -- COMES_S
+    redis.call('PEXPIRE', fronts[i - 9], 2500)
   end
   if full or others_first then return {'no_slot', now, 0} end
 end
