@@ -29,7 +29,7 @@ from jobs.ledger.news import ANYBODYS, Freed
 from jobs.ledger.port import Ledger, Recorded
 from jobs.money import Days, Reached
 from jobs.states import apply
-from workers.lines import Lines, Turn
+from workers.lines import Lines, Pool, Turn
 
 LONGEST_WAIT_S = 5.0
 PRIMED_WAIT_S = 6.5
@@ -46,9 +46,6 @@ ASKED_BYTES = 64 * 1024
 """A smaller body may travel in vain: it costs less than to ask Redis whether it should."""
 
 NO_SLOT = "no slot"
-
-Pool = tuple[str, str]
-"""An account, and a limit group of which it has places."""
 
 log = structlog.get_logger(__name__)
 
@@ -97,9 +94,9 @@ class Gate:
             self._lines.wake_all()
             with self._room:
                 self._room.notify_all()
-        elif news.group not in self._lines.wake() and news.by:
+        elif (news.account, news.group) not in self._lines.wake() and news.by:
             with suppress(LedgerError):
-                self._ledger.pass_on(news.group)
+                self._ledger.pass_on(news)
 
     def waiting(self, account: str) -> int:
         """Return how many of this process wait for places of an account."""

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+Pool = tuple[str, str]
+"""An account, and a limit group of which it has places."""
 Line = tuple[str, str, str]
 """An account, a limit group and a batch: what lets the first of a line through would let the next one through, too."""
 
@@ -67,14 +69,14 @@ class Lines:
             if not waiting:
                 self._lines.pop(line, None)
 
-    def wake(self) -> set[str]:
-        """Wake the first of every line, and return the limit groups of those who were woken."""
+    def wake(self) -> set[Pool]:
+        """Wake the first of every line, and return of which places those wait who were woken."""
         woken = set()
         with self._lock:
-            for (_, group, _), waiting in self._lines.items():
+            for (account, group, _), waiting in self._lines.items():
                 if waiting:
                     _wake(waiting)
-                    woken.add(group)
+                    woken.add((account, group))
         return woken
 
     def wake_all(self) -> None:

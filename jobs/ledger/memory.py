@@ -317,8 +317,8 @@ class MemoryLedger(MemoryGate):
         pools = [pool(change.account, group.name) for group in self._catalogue.lineage(change.group)]
         self._slots.move(pools, change.was_slot, change.slot)
         if change.was_slot:
-            alone = not self._books[change.batch].weight
-            self._tell_freed(Freed(group=change.group, by=change.freed_by if alone else ""))
+            by = "" if self._books[change.batch].weight else change.freed_by
+            self._tell_freed(Freed(account=change.account, group=change.group, by=by))
 
     def mark_sent(self, job: Job) -> Job:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from jobs.latency import Histogram, added, halved
 from jobs.ledger.books import Expiring
@@ -86,9 +87,9 @@ class MemoryPresence:
         with self._lock:
             self._kept[name] = text
 
-    def pass_on(self, group: str) -> None:
+    def pass_on(self, news: Freed) -> None:
         with self._lock:
-            self._tell_freed(Freed(group=group))
+            self._tell_freed(replace(news, by=""))
 
     def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
         heard = len(self._frees)

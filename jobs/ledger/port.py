@@ -397,5 +397,5 @@ class Ledger(Protocol):
     def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` with slots of `owner`'s or anybody's, and now and then with none; blocks until `stopped`."""
 
-    def pass_on(self, group: str) -> None:
-        """Tell everybody who listens of a slot of this limit group that is of no use to who freed it."""
+    def pass_on(self, news: Freed) -> None:
+        """Tell everybody who listens of a slot that is of no use to who freed it."""

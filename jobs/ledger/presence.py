@@ -17,7 +17,7 @@ from jobs.errors import LedgerError
 from jobs.latency import MOST, Histogram
 from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
 from jobs.ledger.keys import Keys
-from jobs.ledger.news import Freed
+from jobs.ledger.news import ANYBODYS, Freed
 from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
 
@@ -125,9 +125,9 @@ class Presence(RedisCalls):
         found = self._script("learn", [self._keys.latency(model), self._keys.absent], [MOST, LATENCY_S, *flat])[2]
         return {int(number): int(weight) for number, weight in zip(found[::2], found[1::2], strict=True)}
 
-    def pass_on(self, group: str) -> None:
+    def pass_on(self, news: Freed) -> None:
         """Tell everybody who listens of a slot that is of no use to who freed it."""
-        self._guarded(self._client.publish, self._keys.freed, group)
+        self._guarded(self._client.publish, self._keys.freed, news.text)
 
     def listen(self, owner: str, freed: Callable[[Freed], None], stopped: Callable[[], bool]) -> None:
         """Call `freed` whenever a slot is freed that `owner` may take; survives a Redis that goes and comes back."""
@@ -138,8 +138,8 @@ class Presence(RedisCalls):
                     channel.subscribe(self._keys.freed, own)
                     while not stopped():
                         told = channel.get_message(timeout=LISTEN_S)
-                        group, by = (str(told["data"]), owner if told["channel"] == own else "") if told else ("", "")
-                        freed(Freed(group=group, by=by))
+                        by = owner if told and told["channel"] == own else ""
+                        freed(Freed.read(str(told["data"]), by=by) if told else ANYBODYS)
             except redis.RedisError:
                 time.sleep(0.5)
 

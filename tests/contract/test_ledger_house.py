@@ -18,6 +18,8 @@ from jobs.states import apply
 if TYPE_CHECKING:
     from tests.contract.conftest import House
 
+FREED = Freed(account="main", group="flux")
+
 
 def test_slots_of_jobs_that_hold_them_are_no_strays(house: House) -> None:
     house.open()
@@ -119,7 +121,18 @@ def test_who_listens_hears_of_a_freed_slot(house: House) -> None:
         while not arrived.wait(0.05):
             house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
 
-    assert heard[0] == Freed(group="flux", by="w1")
+    assert heard[0] == replace(FREED, by="w1")
+
+
+def test_news_of_a_freed_slot_say_of_which_account_it_is(house: House) -> None:
+    house.open()
+    jobs = iter(house.feed(40))
+
+    with listening(house) as (heard, arrived):
+        while not arrived.wait(0.05):
+            house.moved(house.begun(next(jobs), account="other"), e.NotSubmitted(wait=0))
+
+    assert heard[0] == Freed(account="other", group="flux", by="w1")
 
 
 def test_nobody_else_hears_of_a_slot_whose_owner_frees_it(house: House) -> None:
@@ -130,9 +143,9 @@ def test_nobody_else_hears_of_a_slot_whose_owner_frees_it(house: House) -> None:
         while not told.wait(0.05):
             house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
         while not arrived.wait(0.05):
-            house.ledger.pass_on("flux")
+            house.ledger.pass_on(replace(FREED, by="w1"))
 
-    assert heard == [Freed(group="flux")] * len(heard)
+    assert heard == [FREED] * len(heard)
 
 
 def test_who_hears_nothing_for_a_while_is_told_to_look(house: House) -> None:
@@ -162,7 +175,7 @@ def test_a_slot_that_somebody_else_frees_is_anybodys(house: House) -> None:
             after = apply(job, e.NotSubmitted(wait=0), house.ledger.now())
             house.ledger.record(job, replace(after, fence=job.fence + 1))  # taken over: its owner has vanished
 
-    assert heard[0] == Freed(group="flux")
+    assert heard[0] == FREED
 
 
 def test_where_batches_share_the_places_a_freed_slot_is_anybodys(house: House) -> None:
@@ -174,15 +187,15 @@ def test_where_batches_share_the_places_a_freed_slot_is_anybodys(house: House) -
         while not arrived.wait(0.05):
             house.moved(house.begun(next(jobs)), e.NotSubmitted(wait=0))
 
-    assert heard[0] == Freed(group="flux")
+    assert heard[0] == FREED
 
 
 def test_a_slot_that_is_passed_on_is_anybodys(house: House) -> None:
     with listening(house) as (heard, arrived):
         while not arrived.wait(0.05):
-            house.ledger.pass_on("flux")
+            house.ledger.pass_on(replace(FREED, by="w1"))
 
-    assert heard[0] == Freed(group="flux")
+    assert heard[0] == FREED
 
 
 @contextmanager

@@ -156,9 +156,12 @@ def test_a_slot_that_is_freed_while_another_one_is_taken_is_not_missed() -> None
 # -- whose turn it is, where several processes wait
 
 
-def passed_on(house: House) -> list[str]:
-    """Return the limit groups of what the gate passes on."""
-    passed: list[str] = []
+OWN = Freed(account="main", group="flux", by="one")
+
+
+def passed_on(house: House) -> list[Freed]:
+    """Return what the gate passes on."""
+    passed: list[Freed] = []
     house.ledger.pass_on = passed.append  # type: ignore[method-assign, assignment]
     return passed
 
@@ -168,9 +171,9 @@ def test_a_slot_that_nobody_waits_for_where_it_was_freed_is_passed_on() -> None:
     house.open()
     passed = passed_on(house)
 
-    house.desk.gate.freed(Freed(group="flux", by="one"))
+    house.desk.gate.freed(OWN)
 
-    assert passed == ["flux"]
+    assert passed == [OWN]
 
 
 def test_what_was_passed_on_is_not_passed_on_again() -> None:
@@ -178,7 +181,7 @@ def test_what_was_passed_on_is_not_passed_on_again() -> None:
     house.open()
     passed = passed_on(house)
 
-    house.desk.gate.freed(Freed(group="flux"))
+    house.desk.gate.freed(replace(OWN, by=""))
 
     assert passed == []
 
@@ -189,24 +192,25 @@ def test_a_slot_that_is_of_use_where_it_was_freed_is_passed_on_to_nobody() -> No
     thread, found = waiting(house, house.desk.gate)
     house.moved(taken, NotSubmitted(wait=9.0))
 
-    house.desk.gate.freed(Freed(group="flux", by="one"))
+    house.desk.gate.freed(OWN)
     thread.join(5)
 
     assert isinstance(found[0], Job)
     assert passed == []
 
 
-def test_a_slot_is_passed_on_where_only_edits_of_another_limit_group_wait_for_one() -> None:
+@pytest.mark.parametrize("elsewhere", [replace(OWN, group="kontext-max"), replace(OWN, account="second")])
+def test_a_slot_is_passed_on_where_edits_wait_only_for_one_of_another_limit_group_or_account(elsewhere: Freed) -> None:
     house, taken = full()
     passed = passed_on(house)
     thread, found = waiting(house, house.desk.gate)
     house.moved(taken, NotSubmitted(wait=9.0))
 
-    house.desk.gate.freed(Freed(group="kontext-max", by="one"))
+    house.desk.gate.freed(elsewhere)
     thread.join(5)
 
     assert isinstance(found[0], Job), "it may be of use here all the same"
-    assert passed == ["kontext-max"]
+    assert passed == [elsewhere]
 
 
 def test_two_slots_are_taken_where_only_one_was_told_of() -> None:

@@ -51,13 +51,13 @@ def test_who_leaves_with_the_last_slot_hands_on_what_was_told_since_he_looked() 
         assert woken(turns) == [0]
 
 
-def test_news_say_whose_limit_groups_were_woken() -> None:
+def test_news_say_for_which_places_somebody_was_woken() -> None:
     lines = Lines()
     with ExitStack() as stack:
-        for line in (ONE, OTHER):
+        for line in (ONE, OTHER, ("second", "kontext-max", "one")):
             stack.enter_context(lines.standing(line))
 
-        assert [lines.wake(), lines.wake()] == [{"flux"}, set()]
+        assert [lines.wake(), lines.wake()] == [{("main", "flux"), ("second", "kontext-max")}, set()]
 
 
 def test_two_freed_slots_wake_two_although_neither_has_looked_yet() -> None:

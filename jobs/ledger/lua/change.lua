@@ -75,7 +75,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   if change.was_slot ~= '' and change.was_slot ~= change.slot then
     -- Where several batches share the places, whose turn it is may be known elsewhere, so everybody is told.
     local own = change.freed_by ~= '' and tonumber(b[7] or '0') == 0
-    redis.call('PUBLISH', own and ARGV[2] .. ':' .. change.freed_by or ARGV[2], group)
+    redis.call('PUBLISH', own and ARGV[2] .. ':' .. change.freed_by or ARGV[2], change.account .. ':' .. group)
   end
   if b[1] == 'open' and tonumber(b[2] or '0') < tonumber(b[3] or '0') and tonumber(b[4] or '0') < tonumber(b[5] or '0')
     and now - tonumber(b[6] or '0') > 2000 then
