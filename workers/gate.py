@@ -85,16 +85,19 @@ class Gate:
         self._not_before = 0.0
 
     def freed(self, news: Freed = ANYBODYS) -> None:
-        """Wake the first of those who wait: a slot was freed. Where a shutdown begins, wake everybody.
+        """Wake the first of those who wait: a slot was freed. Once a shutdown has begun, wake everybody.
 
         What this process freed nobody else was told of. (Else every process would look, and all but one in vain.) So
-        what is of no use here is passed on.
+        what is of no use here is passed on, and in a shutdown all of it.
         """
         if self._stopping.is_set():
             self._lines.wake_all()
             with self._room:
                 self._room.notify_all()
-        elif (news.account, news.group) not in self._lines.wake() and news.by:
+            of_use = False
+        else:
+            of_use = (news.account, news.group) in self._lines.wake()
+        if news.by and not of_use:
             with suppress(LedgerError):
                 self._ledger.pass_on(news)
 

@@ -38,6 +38,7 @@ from workers.intents import Intents
 from workers.keeper import LeaseKeeper
 from workers.keys import LOOK_S, KeyRing
 from workers.keywatch import KeyWatch
+from workers.listener import Listener
 from workers.pace import Pace
 from workers.results import Results
 from workers.spool.spool import Spool
@@ -68,6 +69,7 @@ class Process:
         self._desk: Desk | None = None
         self._tick: Tick | None = None
         self._drain: Drain | None = None
+        self._listener: Listener | None = None
         self.heart = Heartbeat(settings.heartbeat_file)
         self.appetite = Appetite()
         self.exit_code = 0
@@ -110,12 +112,8 @@ class Process:
         self._drain.start()  # before the tick, so that a receipt on the disk is told before its doubt is judged
         self._tick = Tick(desk, self.heart)
         self._tick.start()
-        threading.Thread(
-            target=desk.ledger.listen,
-            args=(desk.owner, desk.gate.freed, desk.stopping.is_set),
-            name="freed-slots",
-            daemon=True,
-        ).start()
+        self._listener = Listener(desk)
+        self._listener.start()
         threading.Thread(target=self._watch, name="appetite", daemon=True).start()
         threading.Thread(target=self._ask_resting, name="resting-keys", daemon=True).start()
         self._tell_room()
@@ -151,6 +149,8 @@ class Process:
             self._tick.close()
         if self._drain is not None:
             self._drain.close()
+        if self._listener is not None:
+            self._listener.close()
         self.desk.keeper.close()
         self.desk.api.close()
         self.desk.spool.close()

@@ -213,6 +213,19 @@ def test_a_slot_is_passed_on_where_edits_wait_only_for_one_of_another_limit_grou
     assert passed == [elsewhere]
 
 
+def test_a_process_that_ends_passes_on_what_it_frees_although_edits_have_waited_for_it_there() -> None:
+    house, _ = full()
+    passed = passed_on(house)
+    thread, _ = waiting(house, house.desk.gate)
+    house.stopping.set()
+
+    house.desk.gate.freed(OWN)
+    house.desk.gate.freed(replace(OWN, by=""))
+    thread.join(5)
+
+    assert passed == [OWN]
+
+
 def test_two_slots_are_taken_where_only_one_was_told_of() -> None:
     house = make_house(slots=2)
     house.open(rows=9)
