@@ -98,11 +98,12 @@ class Desk:
     stopping: threading.Event = field(default_factory=threading.Event)
     prepared: dict[tuple[str, int], Prepared] = field(default_factory=dict)
     """Bodies between `prepare` and `post`, by job and fence: an owner that was late must not take the next one's."""
-    hands: Hands = field(default_factory=Hands)
+    hands: Hands = field(init=False)
     agreed: dict[str, Batch] = field(default_factory=dict)
     """Batches as they were agreed; they never change."""
 
     def __post_init__(self) -> None:
+        self.hands = Hands(self.stopping)
         self.limits = Limits(self.ledger, self.catalogue)
         self.previews = Previews(lambda: len(self.ledger.workers()))
 

@@ -36,8 +36,8 @@ FILED_BUT_NOT_PUBLISHED = ("output_not_ours", "output_refused")
 def store(job: Job, desk: Desk) -> Event:
     """Fetch, check, file and publish the result of a job, and return how it ended or where it is kept."""
     patience = KEPT_PATIENCE_S if job.state is State.KEPT else desk.until(job.deadline) / 2
-    with desk.hands.holding(patience):
-        return _stored(job, desk)
+    with desk.hands.holding(patience) as one_of_few:
+        return GivenBack(wait=0.0, why="shutting down") if one_of_few is None else _stored(job, desk)
 
 
 def _stored(job: Job, desk: Desk) -> Event:

@@ -10,7 +10,7 @@ from workers.hands import Hands
 
 
 def test_no_more_hold_a_result_at_once_than_there_are_hands() -> None:
-    hands, go_on = Hands(at_once=2), threading.Event()
+    hands, go_on = Hands(threading.Event(), at_once=2), threading.Event()
     holding: Counter[str] = Counter()
 
     def hold() -> None:
@@ -34,7 +34,7 @@ def test_no_more_hold_a_result_at_once_than_there_are_hands() -> None:
 
 
 def test_who_has_waited_long_enough_holds_his_result_all_the_same_and_takes_nobodys_place() -> None:
-    hands = Hands(at_once=1)
+    hands = Hands(threading.Event(), at_once=1)
 
     with hands.holding(1.0) as first:
         with hands.holding(0.0) as second:
@@ -45,3 +45,39 @@ def test_who_has_waited_long_enough_holds_his_result_all_the_same_and_takes_nobo
         pass
 
     assert [first, second, third, fourth] == [True, False, False, True]
+
+
+def test_a_shutdown_ends_the_wait_and_nothing_is_held_then() -> None:
+    stopping = threading.Event()
+    hands = Hands(stopping, at_once=1)
+    found: list[bool | None] = []
+
+    def wait() -> None:
+        with hands.holding(60.0) as one_of_few:
+            found.append(one_of_few)
+
+    waits = threading.Thread(target=wait, daemon=True)
+    with hands.holding(0.0):
+        waits.start()
+        stopping.set()
+        waits.join(5)
+
+        assert found == [None]
+
+
+def test_a_hand_that_is_free_is_taken_in_a_shutdown_too() -> None:
+    stopping = threading.Event()
+    hands = Hands(stopping, at_once=1)
+    stopping.set()
+
+    with hands.holding(60.0) as one_of_few:
+        assert one_of_few is True
+
+
+def test_a_result_that_cannot_wait_is_held_in_a_shutdown_too() -> None:
+    stopping = threading.Event()
+    hands = Hands(stopping, at_once=1)
+    stopping.set()
+
+    with hands.holding(0.0), hands.holding(0.0) as one_of_few:
+        assert one_of_few is False

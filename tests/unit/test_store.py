@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -153,11 +154,11 @@ def test_a_result_whose_address_would_die_is_fetched_although_others_keep_all_ha
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     house, job = fetched()
-    house.desk.hands = Hands(at_once=1)
+    house.desk.hands = Hands(house.stopping, at_once=1)
     asked: list[float] = []
     real = house.desk.hands.holding
 
-    def holding(patience_s: float) -> AbstractContextManager[bool]:
+    def holding(patience_s: float) -> AbstractContextManager[bool | None]:
         asked.append(patience_s)
         return real(0.0)
 
@@ -340,6 +341,21 @@ def test_a_shutdown_ends_the_wait_between_two_downloads() -> None:
     house.stopping.then = house.stopping.set
 
     assert isinstance(store(job, house.desk), GivenBack)
+
+
+def test_a_shutdown_gives_a_result_back_unfetched_for_which_no_hand_is_free() -> None:
+    house, job = fetched()
+    house.desk.hands = Hands(house.stopping, at_once=1)
+    found: list[Event] = []
+    waits = threading.Thread(target=lambda: found.append(store(job, house.desk)), daemon=True)
+
+    with house.desk.hands.holding(0.0):
+        waits.start()
+        house.stopping.set()
+        waits.join(5)
+
+    assert found == [GivenBack(wait=0.0, why="shutting down")]
+    assert house.api.fetched == []
 
 
 def test_an_output_that_was_taken_during_the_edit_fails_the_row_but_the_result_is_filed_and_its_cost_counted() -> None:
