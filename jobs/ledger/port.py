@@ -277,10 +277,8 @@ class Ledger(Protocol):
         """Carry out a transition if the job still is `before` (state, attempt, fence, and whether it is held).
 
         Another try after a failure of the API's is NO_BUDGET where the batch has none to spare; then nothing changed.
-        Who asks again because an answer was lost says the same `op`, and it is carried out once.
-
-        Raises:
-            Superseded: somebody else moved the job.
+        Who asks again because an answer was lost says the same `op`, and it is carried out once. Raises `Superseded`
+        where somebody else moved the job.
         """
 
     def begin(
