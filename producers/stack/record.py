@@ -113,6 +113,8 @@ def _put(env: dict[str, str], name: str, value: object) -> None:
         return
     if isinstance(value, tuple):
         env[name] = json.dumps([_plain(each) for each in value])
+    elif isinstance(value, Mapping):
+        env[name] = json.dumps(dict(value))
     else:
         env[name] = _plain(value)
 

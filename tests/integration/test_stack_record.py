@@ -118,6 +118,15 @@ def test_a_child_reads_exactly_the_settings_of_its_parent(tmp_path: Path, monkey
     assert secret == 'quo"te, comma'
 
 
+def test_a_child_reads_the_accounts_of_its_parents_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = {"0a1b2c3d": "main", "ffffffff": "studio"}
+    environment = environment_of(read_settings(_env_file=None, api={"accounts": accounts}))
+
+    monkeypatch.setenv("RETOUCH_API__ACCOUNTS", environment["RETOUCH_API__ACCOUNTS"])
+
+    assert read_settings(_env_file=None).api.accounts == accounts
+
+
 def test_the_environment_of_a_child_goes_around_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "internal")
 
