@@ -18,7 +18,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_va
 from pydantic_settings import NoDecode
 
 from config.secret_files import with_files, with_password
-from jobs.accounts import MAIN, key_name
+from jobs.accounts import MAIN
 
 API_URL = "https://api.bfl.ai"
 API_HOSTS = ".bfl.ai"
@@ -83,7 +83,7 @@ class ApiSettings(_Part):
     """More keys, one a line."""
     accounts: Annotated[Mapping[str, str], NoDecode] = {}
     """Whose keys they are, as `1a2b3c4d=main,5e6f7a8b=second` (keys as `retouch keys` names them), since each account
-    has places of its own; none: all keys are of one account."""
+    has places of its own: where several are named, a key without one is left out. None: all keys are of one account."""
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts, as `host` or `host:port`, that are polled and fetched from like the API's own, over http and at private
     addresses too. They are given the API key: name only what is yours."""
@@ -113,13 +113,21 @@ class ApiSettings(_Part):
 
     @property
     def account_names(self) -> tuple[str, ...]:
-        """The accounts that keys belong to; each has places of its own."""
-        try:
-            named = [key_name(key.get_secret_value()) in self.accounts for key in self.all_keys()]
-        except SettingsError:  # said where the keys themselves are wanted
-            named = []
-        names = sorted(set(self.accounts.values()))
-        return tuple(names if named and all(named) else dict.fromkeys([MAIN, *names]))
+        """The accounts that keys belong to; each has places of its own.
+
+        Settings alone decide, whatever keys a file holds just now: processes that started before and after a rotation
+        count in the same places.
+        """
+        return tuple(sorted(set(self.accounts.values()))) or (MAIN,)
+
+    def account_of(self, key: str) -> str:
+        """Return whose places a key (by its name) takes, empty where nobody can know.
+
+        A key that is not named counts to the only account there is. Of several it may be anybody's, and to count it to
+        the wrong one would submit more than the API's limit.
+        """
+        names = self.account_names
+        return self.accounts.get(key, names[0] if len(names) == 1 else "")
 
     @field_validator("base_url")
     @classmethod

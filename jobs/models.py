@@ -151,6 +151,11 @@ class Catalogue:
     groups: Mapping[str, LimitGroup]
     accounts: tuple[str, ...] = (MAIN,)
 
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """The accounts that may hold places: until any is named `main` holds all, and its tasks may run on."""
+        return tuple(dict.fromkeys((*self.accounts, MAIN)))
+
     def lineage(self, group: str) -> tuple[LimitGroup, ...]:
         """Return `group` and every group that it lies inside, innermost first."""
         found: list[LimitGroup] = []

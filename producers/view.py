@@ -194,6 +194,7 @@ class View:
         for key, parked in self._ledger.parked_keys().items():
             since = f"{moment(parked.since)} ({parked.why})"
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
+        found += _left_out(workers)
         found += [each["sentence"] for each in self.lowered()]
         if progress.kept:
             found += self._on_disks(batch, progress)
@@ -291,6 +292,13 @@ def _out_of_reach(workers: Sequence[WorkerSeen]) -> list[str]:
             whom = "the workers" if len(whys) == len(workers) else f"{len(whys)} of {len(workers)} workers"
             found.append(f"{name} does not answer {whom} ({whys[0]}): edits wait and are tried again, nothing is lost.")
     return found
+
+
+def _left_out(workers: Sequence[WorkerSeen]) -> list[str]:
+    """Return a sentence for each API key that workers leave out, since nobody said which account it is of."""
+    keys = sorted({key for worker in workers for key in worker.about.get("unnamed", ())})
+    why = "is left out, since RETOUCH_API__ACCOUNTS does not name its account: `retouch keys`."
+    return [f"The key {key} {why}" for key in keys]
 
 
 def reported(batch: Batch, progress: Progress) -> bool:

@@ -8,7 +8,7 @@ away (it did not even say what credits are left), the rest ends as soon as it is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.accounts import MAIN
@@ -48,21 +48,28 @@ def _nobody(_: str) -> int:
 
 
 class KeyRing:
-    """Hands out keys in turn, but none that is parked or rests. Any number of threads may use it."""
+    """Hands out keys in turn, but none that is parked, rests or is nobody's. Any number of threads may use it."""
 
     def __init__(self, keys: Sequence[Key], now: Callable[[], float]) -> None:
-        self._keys = {key.id: key for key in keys}
+        self._keys: Mapping[str, Key] = {}
+        self._unnamed: Sequence[str] = ()
         self._parked: set[str] = set()
         self._spent: dict[str, float] = {}
         self._trouble: dict[str, _Trouble] = {}
         self._turn = 0
         self._now = now
         self._lock = threading.Lock()
+        self.replace(keys)
 
     @property
     def ids(self) -> Sequence[str]:
-        """The names of all keys."""
+        """The names of all keys that are handed out."""
         return list(self._keys)
+
+    @property
+    def unnamed(self) -> Sequence[str]:
+        """The names of keys that are left out: it is not said which account's places they take."""
+        return self._unnamed
 
     @property
     def works(self) -> bool:
@@ -73,7 +80,8 @@ class KeyRing:
     def replace(self, keys: Sequence[Key]) -> bool:
         """Have these keys from now on; return whether that changes anything."""
         with self._lock:
-            was, self._keys = self._keys, {key.id: key for key in keys}
+            was, self._keys = self._keys, {key.id: key for key in keys if key.account}
+            self._unnamed = [key.id for key in keys if not key.account]
             return was != self._keys
 
     def parked(self, ids: Collection[str]) -> None:

@@ -17,6 +17,8 @@ from workers.api.protocol import KeyRefused, KeyWorks
 from workers.desk import Desk
 from workers.keys import PARKED_S
 
+UNNAMED = "name its account there, and restart the workers"
+
 log = structlog.get_logger(__name__)
 
 
@@ -27,6 +29,7 @@ class KeyWatch:
         self._desk = desk
         self._now = monotonic
         self._probed: dict[str, float] = {}
+        self._unnamed: set[str] = set()
 
     def look(self) -> None:
         """Have the keys that the settings name now, and know which of them are parked.
@@ -40,6 +43,10 @@ class KeyWatch:
                 log.info("the API keys have changed", keys=list(desk.keys.ids))
         except SettingsError as error:  # in the middle of a rotation the file may be away; the old keys stay
             log.warning("keys not read", why=str(error))
+        unnamed = set(desk.keys.unnamed)
+        for key_id in sorted(unnamed - self._unnamed):
+            log.warning("key left out: RETOUCH_API__ACCOUNTS does not say whose it is", key=key_id, remedy=UNNAMED)
+        self._unnamed = unnamed
         desk.keys.parked(desk.ledger.parked_keys().keys())
 
     def probe(self) -> None:

@@ -208,7 +208,7 @@ def _make_desk(settings: Settings, app: Celery) -> Desk:
     trusted = settings.api.trusted_hosts
 
     def read_keys() -> list[Key]:
-        return [Key.of(secret, settings.api.accounts) for secret in settings.api.all_keys()]
+        return [Key.of(secret, settings.api.account_of) for secret in settings.api.all_keys()]
 
     keys = KeyRing(read_keys(), ledger.now)
     days = days_of(settings)

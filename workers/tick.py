@@ -92,7 +92,7 @@ class Tick:
         away = dict(desk.away.lasting())
         if desk.storage.trouble:
             away["storage"] = desk.storage.trouble
-        about = {"away": away, "keys": list(desk.keys.ids)}
+        about = {"away": away, "keys": list(desk.keys.ids), "unnamed": list(desk.keys.unnamed)}
         seen = WorkerSeen(id=desk.owner, threads=desk.threads, edits=desk.keeper.held(), seen_at=now, about=about)
         desk.ledger.see_worker(seen)
         self._told(desk.epoch.look)

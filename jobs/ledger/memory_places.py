@@ -89,7 +89,7 @@ class MemoryPlaces(MemoryLeases):
             self._throttle.put(account, True, max(seconds, self._throttle.left(account)))
 
     def slots_used(self, account: str = "") -> Mapping[str, int]:
-        names = [account] if account else self._catalogue.accounts
+        names = [account] if account else self._catalogue.holders
         with self._lock:
             return {
                 group: sum(self._slots.used(pool(name, group)) for name in names) for group in self._catalogue.groups

@@ -55,7 +55,7 @@ class RedisPlaces(Presence):
     def remove_strays(self) -> int:
         """Free slots whose job does not hold them; return how many."""
         k = self._keys
-        keys = [k.slots(account, group) for account in self._catalogue.accounts for group in self._catalogue.groups]
+        keys = [k.slots(account, group) for account in self._catalogue.holders for group in self._catalogue.groups]
         return int(self._script("strays", keys, [k.job(""), k.freed])[2])
 
     def throttle(self, seconds: float, *, account: str = MAIN) -> None:
@@ -66,7 +66,7 @@ class RedisPlaces(Presence):
 
     def slots_used(self, account: str = "") -> Mapping[str, int]:
         """Return how many slots of each limit group are taken, of one account or of all."""
-        accounts = [account] if account else self._catalogue.accounts
+        accounts = [account] if account else self._catalogue.holders
         pools = [(name, group) for name in accounts for group in self._catalogue.groups]
         pipe = self._client.pipeline(transaction=False)
         for name, group in pools:

@@ -7,13 +7,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from jobs.accounts import MAIN
 from jobs.batch import BatchState
 from jobs.report.wording import moment
 from producers.cli import options as o
 from producers.cli.house import House, looking_house
 from producers.cli.voice import OK, Voice
 
+NAME_IT = "name its account in RETOUCH_API__ACCOUNTS and restart the workers; until then it is left out"
 MEND = "put a good key into RETOUCH_API__KEYS_FILE (taken over at once) or RETOUCH_API__KEYS"
 
 
@@ -39,19 +39,21 @@ def _found(house: House) -> dict[str, Any]:
     credit = credits_of(house.settings.api.base_url, house.settings.api.all_keys())
     workers = house.ledger.workers()
     at_work = {key for worker in workers for key in worker.about.get("keys", ())}
-    of = house.settings.api.accounts
-    names = sorted(at_work | parked.keys() | credit.keys())
+    left_out = {key for worker in workers for key in worker.about.get("unnamed", ())}
+    account_of = house.settings.api.account_of
+    names = sorted(at_work | left_out | parked.keys() | credit.keys())
+    unnamed = {name for name in names if name in left_out or not account_of(name)} - at_work - parked.keys()
     return {
         "keys": [
             {
                 "key": name,
-                "account": of.get(name, MAIN),
-                "state": "parked" if name in parked else "ok",
+                "account": account_of(name),
+                "state": "parked" if name in parked else "unnamed" if name in unnamed else "ok",
                 "since": parked[name].since if name in parked else None,
                 "why": parked[name].why if name in parked else "",
                 "credits_usd": credit.get(name),
                 "workers": sum(name in worker.about.get("keys", ()) for worker in workers),
-                "remedy": _remedy(parked=name in parked, at_work=name in at_work),
+                "remedy": _remedy(parked=name in parked, at_work=name in at_work, unnamed=name in unnamed),
             }
             for name in names
         ],
@@ -72,11 +74,13 @@ def _account(house: House, account: str) -> dict[str, Any]:
     }
 
 
-def _remedy(*, parked: bool, at_work: bool) -> str:
+def _remedy(*, parked: bool, at_work: bool, unnamed: bool) -> str:
     if parked and at_work:
         return f"{MEND}; it is asked again every minute"
     if parked:
         return "no worker has it any more: nothing to do"
+    if unnamed:
+        return NAME_IT
     return "" if at_work else "no worker uses it: start one with this key"
 
 

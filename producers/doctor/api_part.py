@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr
 
+from config.sections import ApiSettings
 from jobs.accounts import key_name
 from producers.doctor.findings import Finding, broken, ok, warning
 
@@ -27,6 +28,20 @@ def look_at_api(base_url: str, keys: Sequence[SecretStr]) -> list[Finding]:
     """Return what is to be said of each key at the API; it is named by the start of its sha256, as workers do."""
     with httpx.Client(timeout=_ANSWER_S, trust_env=False, follow_redirects=False) as client:
         return [_one(client, base_url, key) for key in keys]
+
+
+def look_at_accounts(api: ApiSettings, keys: Sequence[SecretStr]) -> list[Finding]:
+    """Return a warning for each key that workers leave out, since it may be of any of several accounts."""
+    names = [key_name(key.get_secret_value()) for key in keys]
+    return [
+        warning(
+            PART,
+            f"RETOUCH_API__ACCOUNTS does not say which account the API key {name} is of, so it is left out.",
+            f"Add {name}={api.account_names[0]} to it, or another account, and restart the workers.",
+        )
+        for name in names
+        if not api.account_of(name)
+    ]
 
 
 def credits_of(base_url: str, keys: Sequence[SecretStr]) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ from config.parts import bucket_of, layout_of
 from config.settings import Settings, SettingsError
 from jobs.errors import StorageError
 from producers.doctor.api_part import PART as API
-from producers.doctor.api_part import look_at_api
+from producers.doctor.api_part import look_at_accounts, look_at_api
 from producers.doctor.bucket_part import PART as BUCKET
 from producers.doctor.bucket_part import look_at_bucket
 from producers.doctor.findings import Finding, broken, ok, warning
@@ -74,7 +74,7 @@ def _api(settings: Settings, *, simulated: bool) -> list[Finding]:
         what, _, remedy = str(error).partition(": ")
         return [broken(API, f"{what}.", f"{remedy.capitalize()}.")]
     if keys:
-        return look_at_api(settings.api.base_url, keys)
+        return look_at_api(settings.api.base_url, keys) + look_at_accounts(settings.api, keys)
     if simulated:
         return [ok(API, "No API key is set: the built-in simulator stands in, and nothing is bought.")]
     sentence = "No API key is set here, so no worker can run on this machine; planning and submitting can."

@@ -67,6 +67,7 @@ def server_sections(
             "trusted_hosts": list(said["trusted_hosts"]),
             "keys": [key_among(simulator_args)],
             "keys_file": None,
+            "accounts": {},  # of other keys
         }
     return sections
 

@@ -9,6 +9,7 @@ from tests.acceptance.harness import House
 from tests.acceptance.test_main_job import ids_of
 
 ONE, TWO, THREE = (f"acceptance-key-number-{n}" for n in ("one", "two", "three"))
+ACCOUNTS = ",".join(f"{key_name(key)}={account}" for key, account in ((ONE, "main"), (TWO, "main"), (THREE, "studio")))
 PLACES = 6
 
 # Edits of two seconds keep 12 places full at 6 submissions a second, which a loaded machine manages too.
@@ -19,7 +20,7 @@ def test_places_of_every_account_are_used_and_keys_of_one_account_share_them(hou
     api = house.simulate("--latency", TASK_S, "--active-limit", str(PLACES), "--share", f"{ONE},{TWO}")
     settings = {
         "RETOUCH_API__KEYS": f"{ONE},{TWO},{THREE}",
-        "RETOUCH_API__ACCOUNTS": f"{key_name(THREE)}=studio",
+        "RETOUCH_API__ACCOUNTS": ACCOUNTS,
         "RETOUCH_API__ACTIVE_LIMIT": str(PLACES),
     }
     house.workers(2, **settings)
@@ -49,7 +50,7 @@ def test_a_key_that_is_parked_leaves_its_accounts_places_to_another_key_of_it(ho
     api.know_keys(TWO, THREE)
     settings = {
         "RETOUCH_API__KEYS": f"{ONE},{TWO},{THREE}",
-        "RETOUCH_API__ACCOUNTS": f"{key_name(THREE)}=studio",
+        "RETOUCH_API__ACCOUNTS": ACCOUNTS,
         "RETOUCH_API__ACTIVE_LIMIT": str(PLACES),
     }
     house.workers(1, **settings)

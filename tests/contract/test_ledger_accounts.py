@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobs.events import GivenBack, NotSubmitted
 from jobs.ledger.change import Closed
 from jobs.limit import Limit
-from tests.contract.conftest import House
+from tests.contract.conftest import CATALOGUE, House
 
 
 def closed_to(house: House, job: str, account: str) -> Closed | None:
@@ -83,6 +85,18 @@ def test_a_size_that_one_account_was_refused_is_not_taken_from_another(house: Ho
     assert closed_to(house, jobs[1], "other") is Closed.NO_SLOT
     assert closed_to(house, jobs[2], "main") is None
     assert [list(house.ledger.limits(account)) for account in ("main", "other")] == [[], ["flux"]]
+
+
+def test_places_that_main_holds_are_seen_and_freed_where_only_others_are_named_since(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.begun(house.one())
+    monkeypatch.setattr(house.ledger, "_catalogue", CATALOGUE.with_accounts(("a", "b")))
+
+    held = house.ledger.slots_used()["flux"]
+    house.ledger.forget("b")
+
+    assert (held, house.ledger.remove_strays()) == (1, 1)
 
 
 def test_places_that_nobody_holds_any_more_are_freed_in_every_account(house: House) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from config.settings import read_settings
+from producers.stack.identity import Secrets
 from producers.stack.part import python_env
+from producers.stack.parts import ports_file_of
 from producers.stack.record import FILE, Record, environment_of, with_sections
+from producers.stack.servers import server_sections
 
 API = {
     "base_url": "http://127.0.0.1:9000",
@@ -116,6 +119,16 @@ def test_a_child_reads_exactly_the_settings_of_its_parent(tmp_path: Path, monkey
     assert keys == ["simulated-key"]
     assert url == "redis://:secret@127.0.0.1:1/0"
     assert secret == 'quo"te, comma'
+
+
+def test_accounts_of_real_keys_do_not_come_along_to_the_simulator(tmp_path: Path) -> None:
+    settings = read_settings(_env_file=None, api={"accounts": {"0a1b2c3d": "main", "ffffffff": "studio"}})
+    ports_file_of(tmp_path).parent.mkdir()
+    ports_file_of(tmp_path).write_text(json.dumps(API))
+
+    joined = with_sections(settings, server_sections(tmp_path, ports={"simulator": 9000}, secrets=Secrets.new()))
+
+    assert (joined.api.account_names, joined.api.account_of("0a1b2c3d")) == (("main",), "main")
 
 
 def test_a_child_reads_the_accounts_of_its_parents_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from config.settings import read_settings
+from jobs.accounts import key_name
 from jobs.bucket.layout import Layout
 from producers.doctor import machine
+from producers.doctor.api_part import look_at_accounts
 from producers.doctor.bucket_part import look_at_bucket
 from producers.doctor.findings import Verdict
 from producers.doctor.machine import ROOMS, judged_packages, look_at_local_stack, look_at_packages
@@ -137,3 +140,18 @@ def test_of_a_store_with_conditional_deletes_nothing_is_said_of_the_inbox() -> N
     found = look_at_bucket(FakeBucket(), Layout())
 
     assert [finding.verdict for finding in found] == [Verdict.OK, Verdict.OK]
+
+
+def test_a_key_that_may_be_of_any_of_several_accounts_is_named_with_what_to_write() -> None:
+    secret = SecretStr("a-key-of-nobody-knows-whom")
+    name = key_name(secret.get_secret_value())
+    several = read_settings(_env_file=None, api={"accounts": {"0a1b2c3d": "main", "ffffffff": "studio"}})
+
+    (found,) = look_at_accounts(several.api, [secret])
+
+    assert (found.verdict, name in found.sentence) == (Verdict.WARNING, True)
+    assert found.remedy.startswith(f"Add {name}=main")
+
+
+def test_of_keys_of_one_account_nothing_is_said() -> None:
+    assert look_at_accounts(read_settings(_env_file=None).api, [SecretStr("a-key")]) == []

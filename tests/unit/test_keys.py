@@ -61,6 +61,15 @@ def test_a_key_that_moves_to_another_account_is_a_change() -> None:
     assert (changed, keys.replace([KEY, replace(OTHER_KEY, account="other")])) == (True, False)
 
 
+def test_a_key_of_nobody_knows_which_account_is_left_out_and_told() -> None:
+    keys, _ = ring()
+
+    changed = keys.replace([replace(KEY, account=""), OTHER_KEY])
+
+    assert (changed, keys.ids, keys.unnamed) == (True, [OTHER_KEY.id], [KEY.id])
+    assert {keys.next() for _ in range(3)} == {OTHER_KEY}
+
+
 def test_only_the_key_that_is_taken_is_on_trial() -> None:
     keys, clock = ring()
     for key in (KEY, OTHER_KEY):

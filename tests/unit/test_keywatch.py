@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from config.settings import read_settings
+from jobs.accounts import key_name
 from jobs.batch import BatchState
+from jobs.events import Begun, GivenBack
 from tests.unit.desks import KEY, OTHER_KEY, House, make_house
+from workers.api.client import Key
 from workers.api.protocol import KeyRefused, KeyWorks
 from workers.keys import PARKED_S, RUN
 from workers.keywatch import KeyWatch
+from workers.submit import prepare
 
 
 def parked_house() -> tuple[House, KeyWatch]:
@@ -72,6 +83,70 @@ def test_a_new_key_in_the_file_is_taken_over_and_the_batch_goes_on() -> None:
 
     assert house.desk.keys.next() == OTHER_KEY
     assert house.progress().state is BatchState.OPEN
+
+
+def rotated(folder: Path, accounts: str) -> tuple[House, KeyWatch]:
+    """Return a house with `KEY` and `OTHER_KEY` in a file, in which a third key has just taken the place of `KEY`."""
+    house, file = make_house(slots=2), folder / "keys"
+    named = dict(part.split("=") for part in accounts.split(",")) if accounts else {}
+    api = read_settings(_env_file=None, api={"keys_file": file, "accounts": named}).api
+    house.desk.read_keys = lambda: [Key.of(secret, api.account_of) for secret in api.all_keys()]
+    watch = KeyWatch(house.desk)
+    file.write_text("".join(f"{key.secret.get_secret_value()}\n" for key in (KEY, OTHER_KEY)))
+    watch.look()
+    file.write_text(f"a-third-key\n{OTHER_KEY.secret.get_secret_value()}\n")
+    return house, watch
+
+
+def test_a_rotated_key_that_may_be_of_any_of_several_accounts_is_not_submitted_with(tmp_path: Path) -> None:
+    house, watch = rotated(tmp_path, f"{KEY.id}=a,{OTHER_KEY.id}=b")
+
+    watch.look()
+
+    assert {house.desk.keys.next() for _ in range(4)} == {replace(OTHER_KEY, account="b")}
+
+
+def test_after_a_rotation_no_more_is_in_flight_than_the_accounts_have_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, watch = rotated(tmp_path, f"{KEY.id}=a,{OTHER_KEY.id}=b")
+    house.open(8)
+    before = [house.begun(f"b.{n}").account for n in (1, 2, 3, 4)]
+    monkeypatch.setattr("workers.gate.LONGEST_WAIT_S", 0.0)
+
+    watch.look()
+
+    assert sorted(before) == ["a", "a", "b", "b"]
+    for job in map(house.claimed, ("b.5", "b.6", "b.7", "b.8")):
+        begun = prepare(job, house.desk)
+        assert isinstance(begun, Begun)
+        assert isinstance(house.desk.gate.enter(job, begun), GivenBack)
+
+
+@pytest.mark.parametrize(("accounts", "account"), [("", "main"), (f"{KEY.id}=a", "a")])
+def test_a_rotated_key_of_the_only_account_is_used_at_once(tmp_path: Path, accounts: str, account: str) -> None:
+    house, watch = rotated(tmp_path, accounts)
+
+    watch.look()
+
+    taken = {house.desk.keys.next() for _ in range(4)}
+    assert {(key.secret.get_secret_value(), key.account) for key in taken if key} == {
+        ("a-third-key", account),
+        (OTHER_KEY.secret.get_secret_value(), account),
+    }
+
+
+def test_a_key_that_is_left_out_is_told_once_by_its_name_with_what_to_do(tmp_path: Path) -> None:
+    _, watch = rotated(tmp_path, f"{KEY.id}=a,{OTHER_KEY.id}=b")
+
+    with capture_logs() as said:
+        watch.look()
+        watch.look()
+
+    (told,) = [each for each in said if each["log_level"] == "warning"]
+    assert told["key"] == key_name("a-third-key")
+    assert "RETOUCH_API__ACCOUNTS" in told["event"]
+    assert "restart" in told["remedy"]
 
 
 def test_a_batch_that_is_paused_for_another_reason_stays_paused() -> None:

@@ -66,24 +66,35 @@ def test_keys_of_a_file_are_read_a_line_each(monkeypatch: pytest.MonkeyPatch, tm
     assert [key.get_secret_value() for key in settings.api.all_keys()] == [SECRET, "second"]
 
 
-@pytest.mark.parametrize("value", ["0a1b2c3d=studio, ffffffff=studio", '{"0a1b2c3d": "studio", "ffffffff": "studio"}'])
+@pytest.mark.parametrize("value", ["0a1b2c3d=studio, ffffffff=main", '{"0a1b2c3d": "studio", "ffffffff": "main"}'])
 def test_keys_belong_to_the_accounts_that_are_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    settings = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS=value, RETOUCH_API__KEYS=SECRET)
+    api = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS=value).api
 
-    assert settings.api.accounts == {"0a1b2c3d": "studio", "ffffffff": "studio"}
-    assert settings.api.account_names == ("main", "studio")
+    assert api.account_names == ("main", "studio")
+    assert [api.account_of(key) for key in ("0a1b2c3d", "ffffffff")] == ["studio", "main"]
 
 
-def test_where_every_key_has_an_account_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    accounts = f"{key_name(SECRET)}=shop"
+def test_accounts_are_those_that_are_named_whatever_keys_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS="0a1b2c3d=a,ffffffff=b", RETOUCH_API__KEYS=SECRET)
 
-    settings = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS=accounts, RETOUCH_API__KEYS=SECRET)
-
-    assert settings.api.account_names == ("shop",)
+    assert settings.api.account_names == ("a", "b")
 
 
 def test_all_keys_are_of_one_account_until_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert with_variables(monkeypatch, RETOUCH_API__KEYS=f"{SECRET},other-key").api.account_names == ("main",)
+    api = with_variables(monkeypatch, RETOUCH_API__KEYS=f"{SECRET},other-key").api
+
+    assert api.account_names == ("main",)
+    assert {api.account_of(key_name(key.get_secret_value())) for key in api.all_keys()} == {"main"}
+
+
+def test_a_key_that_is_not_named_is_of_the_only_account_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_variables(monkeypatch, RETOUCH_API__ACCOUNTS="0a1b2c3d=shop").api.account_of("ffffffff") == "shop"
+
+
+def test_nobody_can_know_which_of_several_accounts_a_key_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = with_variables(monkeypatch, RETOUCH_API__ACCOUNTS="0a1b2c3d=main,1a1b2c3d=studio").api
+
+    assert api.account_of("ffffffff") == ""
 
 
 @pytest.mark.parametrize(

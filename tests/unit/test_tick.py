@@ -53,6 +53,17 @@ def test_a_process_says_what_it_cannot_reach() -> None:
     assert house.ledger.workers()[0].about["away"] == {"api": "ConnectError"}
 
 
+def test_a_process_says_which_keys_it_uses_and_which_it_leaves_out() -> None:
+    house = make_house()
+    house.desk.read_keys = lambda: (KEY, replace(OTHER_KEY, account=""))
+    ticked(house)
+
+    ticked(house)
+
+    about = house.ledger.workers()[0].about
+    assert (about["keys"], about["unnamed"]) == ([KEY.id], [OTHER_KEY.id])
+
+
 def test_only_the_process_with_the_lock_looks_around() -> None:
     house = make_house()
     house.open()

@@ -162,6 +162,16 @@ def test_what_one_worker_alone_does_not_reach_is_said_of_that_one(view: View, le
     assert said.startswith("The bucket does not answer 1 of 2 workers (no answer)")
 
 
+def test_a_key_that_workers_leave_out_is_named_once(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    for id_ in ("w1", "w2"):
+        ledger.see_worker(replace(away(id_), about={"unnamed": ["0a1b2c3d"]}))
+
+    (said,) = view.batch(BATCH.id)["warnings"]
+
+    assert said.startswith("The key 0a1b2c3d is left out, since RETOUCH_API__ACCOUNTS")
+
+
 def test_a_paused_batch_misses_no_worker(view: View, ledger: MemoryLedger) -> None:
     ledger.open_batch(BATCH)
     ledger.set_state(BATCH.id, BatchState.PAUSED, "operator", only_from=(BatchState.OPEN,))

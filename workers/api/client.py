@@ -81,13 +81,13 @@ class Key:
     id: str
     secret: SecretStr
     account: str = MAIN
-    """Whose places its tasks take."""
+    """Whose places its tasks take; empty where nobody can know: then nothing is submitted with it."""
 
     @classmethod
-    def of(cls, secret: SecretStr, accounts: Mapping[str, str] | None = None) -> Self:
-        """Return the key with its name, and with its account by the name, where it has one of its own."""
+    def of(cls, secret: SecretStr, account_of: Callable[[str], str] = lambda _: MAIN) -> Self:
+        """Return the key with its name, and the account that its name has."""
         id_ = key_name(secret.get_secret_value())
-        return cls(id=id_, secret=secret, account=(accounts or {}).get(id_, MAIN))
+        return cls(id=id_, secret=secret, account=account_of(id_))
 
 
 CREDITS = "/v1/credits"
