@@ -10,13 +10,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from jobs.accounts import MAIN
 from jobs.job import Job, Receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """One submission. `epoch` and `number` place it in the life of the ledger that began it; `at` is epoch seconds,
-    `day` the book that its money is in."""
+    `day` the book that its money is in, `account` whose place it takes."""
 
     row: int
     round: int
@@ -29,6 +30,7 @@ class Intent:
     day: str
     at: float
     doubts: int = 0
+    account: str = MAIN
     receipt: Receipt | None = None
 
     @classmethod
@@ -46,6 +48,7 @@ class Intent:
             day=job.day,
             at=job.submitted_at,
             doubts=job.doubts,
+            account=job.account,
             receipt=job.receipt,
         )
 

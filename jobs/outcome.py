@@ -149,6 +149,7 @@ def late_line(job: Job, receipt: Receipt) -> str:
         "cost_source": guessed or "receipt",
         "day": job.day,
         "key": job.key_id,
+        "account": job.account,
         "model": job.order.request.model,
     }
     return json.dumps(line, separators=(",", ":"))

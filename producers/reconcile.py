@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobs.accounts import MAIN
 from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
@@ -219,7 +220,7 @@ def _moved(order: Order, intent: Intent, event: Event, ledger: Ledger, today: st
         return
     begun = apply(
         replace(job, attempt=intent.attempt, doubts=intent.doubts),
-        Begun(fingerprint=intent.fingerprint, key_id=intent.key_id, day=intent.day or today),
+        Begun(fingerprint=intent.fingerprint, key_id=intent.key_id, account=intent.account, day=intent.day or today),
         intent.at or ledger.now(),
     )
     ledger.record(job, begun)
@@ -338,6 +339,7 @@ def _untraced(line: Mapping[str, Any], receipt: Receipt | None) -> Intent:
         fingerprint=line.get("fingerprint", ""),
         key_id=line.get("key", ""),
         day=line.get("day", ""),
+        account=line.get("account", MAIN),
         at=0.0,
         receipt=receipt,
     )

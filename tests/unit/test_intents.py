@@ -16,6 +16,7 @@ from jobs.job import Job, State
 from jobs.pictures import check_result
 from jobs.queues import EDIT
 from tests.fakes import FakeBucket
+from tests.unit.desks import KEY as API_KEY
 from tests.unit.desks import House, make_house, picture, receipt
 from workers.api import protocol
 from workers.edit import edit
@@ -61,6 +62,15 @@ def test_the_intent_lies_in_the_bucket_before_anything_leaves() -> None:
 
     assert written(house) == Intent.of(job, "epoch")
     assert written(house).receipt is None
+
+
+def test_the_intent_says_whose_place_its_submission_takes() -> None:
+    house = make_house(intents=True, keys=(replace(API_KEY, account="studio"),))
+    house.open()
+
+    house.desk.intents.declare(house.begun(), "epoch")
+
+    assert written(house).account == "studio"
 
 
 def test_an_intent_of_another_ledger_stops_the_post_and_the_job_is_in_doubt() -> None:

@@ -11,9 +11,10 @@ from config.catalogue import shipped_catalogue
 from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
 from jobs.intent import Intent
-from jobs.job import Receipt, State
+from jobs.job import Job, Receipt, State
 from jobs.ledger.memory import MemoryLedger
 from jobs.money import PROOF_EDITS, Days, Sums
+from jobs.outcome import late_line
 from producers.daybook import restore_today
 from producers.reconcile import Finding, examine, put_right
 from tests.fakes import FakeBucket
@@ -59,7 +60,9 @@ def outcome(bucket: FakeBucket, number: int, state: str = "stored", **more: Any)
     bucket.put(LAYOUT.outcomes("autumn", number, data), data)
 
 
-def intent(bucket: FakeBucket, number: int, *, attempt: int = 1, task: str = "", at: float = NOW - 1000) -> None:
+def intent(
+    bucket: FakeBucket, number: int, *, attempt: int = 1, task: str = "", at: float = NOW - 1000, account: str = "main"
+) -> None:
     receipt = Receipt(task_id=task, polling_url=f"https://api.eu1.bfl.ai/{task}", cost=30_000) if task else None
     made = Intent(
         row=number,
@@ -72,6 +75,7 @@ def intent(bucket: FakeBucket, number: int, *, attempt: int = 1, task: str = "",
         key_id="k1",
         day="2026-11-22",
         at=at,
+        account=account,
         receipt=receipt,
     )
     bucket.put(LAYOUT.intent("autumn", 1, number, attempt), made.as_json())
@@ -115,6 +119,33 @@ def test_a_row_with_a_receipt_is_followed_to_its_end(bucket: FakeBucket, ledger:
     assert (job.state, job.receipt and job.receipt.task_id, job.fingerprint) == (State.RUNNING, "t3", "f3")
     assert ledger.slots_used()["flux"] == 1
     assert (len(finding.bought), len(finding.doubtful), finding.again) == (1, 0, 2)
+
+
+@pytest.mark.parametrize("task", ["t3", ""])
+def test_what_may_be_under_way_holds_a_place_of_the_account_that_it_began_with(
+    bucket: FakeBucket, ledger: MemoryLedger, task: str
+) -> None:
+    batch = batch_of(bucket)
+    intent(bucket, 3, task=task, account="studio")
+
+    righted(batch, bucket, ledger)
+
+    job = ledger.load("autumn.3")
+    assert job is not None
+    assert job.account == "studio"
+    assert [ledger.slots_used(account)["flux"] for account in ("studio", "main")] == [1, 0]
+
+
+def test_an_intent_of_before_accounts_were_written_is_of_main(bucket: FakeBucket, ledger: MemoryLedger) -> None:
+    batch, key = batch_of(bucket), LAYOUT.intent("autumn", 1, 3, 1)
+    intent(bucket, 3, task="t3")
+    old = json.loads(bucket.get(key))
+    del old["account"]
+    bucket.put(key, json.dumps(old).encode())
+
+    righted(batch, bucket, ledger)
+
+    assert ledger.slots_used("main")["flux"] == 1
 
 
 def test_a_row_whose_intent_has_no_receipt_is_in_doubt(bucket: FakeBucket, ledger: MemoryLedger) -> None:
@@ -197,6 +228,20 @@ def test_a_later_attempt_than_the_one_that_was_filed_is_still_followed(
     job = ledger.load("autumn.2")
     assert job is not None
     assert job.state is State.RUNNING
+
+
+def test_a_charge_that_came_late_is_followed_in_the_account_that_it_was_bought_with(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    batch = batch_of(bucket)
+    bought = Job(order=row(2).order("autumn"), round=1, state=State.FAILED, key_id="k1", account="studio")
+    line = late_line(bought, Receipt(task_id="t2", polling_url="https://api.eu1.bfl.ai/t2", cost=30_000))
+    data = f"{line}\n".encode()
+    bucket.put(LAYOUT.outcomes("autumn", 2, data), data)
+
+    righted(batch, bucket, ledger)
+
+    assert [ledger.slots_used(account)["flux"] for account in ("studio", "main")] == [1, 0]
 
 
 def test_what_an_older_ledger_still_knows_is_used(bucket: FakeBucket, ledger: MemoryLedger) -> None:
