@@ -171,7 +171,9 @@ def let_go(batch: Batch, progress: Progress, desk: Desk) -> None:
     if reached is None or reached.which == Closed.CEILING:
         return
     day, caps = desk.days.book(desk.now(), simulated=batch.simulated), desk.days.caps
-    books = [(caps.day, "")] if reached.which == Closed.DAY_CAP else [(caps.key_day, key) for key in desk.keys.ids]
+    # The room of a parked key is of no use: the batch would go on only to be held again, with every tick.
+    usable = [key for key in desk.keys.ids if desk.keys.usable(key)]
+    books = [(caps.day, "")] if reached.which == Closed.DAY_CAP else [(caps.key_day, key) for key in usable]
     if any(cap is None or desk.ledger.money(day, key).gone + reached.needed <= cap for cap, key in books):
         only_from = [BatchState.PAUSED]
         if desk.ledger.set_state(batch.id, BatchState.OPEN, "", only_from=only_from, only_reason="cap"):

@@ -296,6 +296,19 @@ def test_one_key_with_room_is_enough_to_go_on() -> None:
     assert house.progress().state is BatchState.OPEN
 
 
+def test_room_of_a_key_that_is_parked_lets_no_batch_go_on_until_the_key_works_again() -> None:
+    house = capped(Caps(key_day=FULL), which="key_cap")
+    house.desk.read_keys = lambda: (KEY, OTHER_KEY)
+    house.ledger.park_key(OTHER_KEY.id, "HTTP 403: no")
+
+    ticked(house)
+    while_parked = house.progress().state
+    house.ledger.unpark_key(OTHER_KEY.id)
+    ticked(house)
+
+    assert (while_parked, house.progress().state) == (BatchState.PAUSED, BatchState.OPEN)
+
+
 def test_a_batch_at_its_own_ceiling_waits_for_a_person() -> None:
     house = capped(Caps(), which="ceiling")
     house.clock.advance(86_400)
