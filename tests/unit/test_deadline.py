@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,10 @@ from producers.cli.voice import Stop
 from producers.deadline import DeadlineError, deadline
 
 BERLIN = ZoneInfo("Europe/Berlin")
+ZONES = sorted(available_timezones())
+DAY = 86_400
+EPOCH = 1e8
+"""Since then clocks everywhere are whole minutes apart."""
 NOW = datetime(2026, 11, 23, 22, 15, tzinfo=UTC).timestamp()
 """23:15 in Berlin."""
 
@@ -46,11 +50,62 @@ def test_a_time_that_the_clocks_leave_out_is_as_long_after_midnight() -> None:
     assert at("02:30", before) == "2026-03-29T01:30"
 
 
-@given(now=st.floats(0, 4e9), hour=st.integers(0, 23), minute=st.integers(0, 59))
-def test_a_time_of_day_is_always_ahead_and_within_a_day(now: float, hour: int, minute: int) -> None:
-    found = deadline(f"{hour:02}:{minute:02}", now, BERLIN)
+def test_a_time_that_the_clocks_have_left_out_today_is_that_of_tomorrow() -> None:
+    after = datetime(2026, 3, 29, 1, 10, tzinfo=UTC).timestamp()  # 03:10; 02:30 was not today
 
-    assert 0 < found - now <= 25 * 3600
+    assert at("02:30", after) == "2026-03-30T00:30"
+
+
+@pytest.mark.parametrize("text", ["02:30", "2026-10-25T02:30"])
+@pytest.mark.parametrize(
+    ("utc", "minutes"),
+    [("00:10", 20), ("00:40", 50), ("01:10", 20)],
+    ids=["02:10 of summer", "02:40 of summer", "02:10 of winter"],
+)
+def test_a_time_that_clocks_show_twice_is_the_next_of_the_two(text: str, utc: str, minutes: int) -> None:
+    now = datetime.fromisoformat(f"2026-10-25T{utc}+00:00").timestamp()
+
+    assert deadline(text, now, BERLIN) - now == minutes * 60
+
+
+def test_clocks_that_are_put_back_past_midnight_show_the_end_of_yesterday_once_more() -> None:
+    newfoundland = ZoneInfo("America/St_Johns")  # at 00:01 it was 23:01 again
+    now = datetime(2010, 11, 7, 0, 0, 30, tzinfo=newfoundland).timestamp()
+
+    assert deadline("23:30", now, newfoundland) - now == 29.5 * 60
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> tuple[ZoneInfo, float]:
+    """Return a zone and a time there, as often as not near to when its clocks are turned."""
+    zone, now = ZoneInfo(draw(st.sampled_from(ZONES))), draw(st.floats(EPOCH, 4e9))
+    days = range(int(now), int(now) + 400 * DAY, DAY)
+    turned = next((at for at in days if here(at, zone).utcoffset() != here(at + DAY, zone).utcoffset()), None)
+    return zone, now if turned is None or draw(st.booleans()) else turned + draw(st.floats(-DAY, 2 * DAY))
+
+
+def here(at: float, zone: ZoneInfo) -> datetime:
+    return datetime.fromtimestamp(at, zone)
+
+
+def is_left_out(wall: datetime, zone: ZoneInfo) -> bool:
+    return here(wall.replace(tzinfo=zone).timestamp(), zone).replace(tzinfo=None) != wall
+
+
+@given(where=moments(), hour=st.integers(0, 23), minute=st.integers(0, 59))
+def test_a_time_of_day_is_the_next_moment_at_which_clocks_anywhere_show_it(
+    where: tuple[ZoneInfo, float], hour: int, minute: int
+) -> None:
+    zone, now = where
+
+    at = deadline(f"{hour:02}:{minute:02}", now, zone)
+
+    found, wanted = here(at, zone), time(hour, minute)
+    put_back = (here(now, zone).utcoffset() or timedelta()) - (found.utcoffset() or timedelta())
+    assert 0 < at - now <= DAY + max(put_back.total_seconds(), 0), "within 25 hours, or what the day has there"
+    assert found.time() == wanted or is_left_out(datetime.combine(found.date(), wanted), zone)
+    between = (here(start, zone) for start in range((int(now) // 60 + 1) * 60, int(at), 60))
+    assert all(each.time() != wanted for each in between), "none is sooner"
 
 
 @pytest.mark.parametrize("text", ["", "soon", "24:00", "6", "06:60", "2026-11-24", "2026-13-01T06:00", "06:00\n"])
