@@ -191,7 +191,10 @@ class View:
             found += _out_of_reach(workers)
             go_on = f"`retouch resume {batch.id} --group NAME` lets one go on."
             found += [f"{text} {go_on}" for text in stopped_groups(document(batch, progress))]
+        at_work = {key for worker in workers for key in worker.about.get("keys", ())}
         for key, parked in self._ledger.parked_keys().items():
+            if key not in at_work:  # nothing follows from it, and nobody asks about it again
+                continue
             since = f"{moment(parked.since)} ({parked.why})"
             found.append(f"The API refuses the key {key} since {since}; it is asked again: `retouch keys`.")
         found += _left_out(workers)

@@ -13,9 +13,14 @@ import structlog
 
 from config.settings import SettingsError
 from jobs.batch import BatchState, Progress
+from jobs.ledger.port import ParkedKey
+from jobs.money import DAYS_KEPT
 from workers.api.protocol import KeyRefused, KeyWorks
 from workers.desk import Desk
 from workers.keys import PARKED_S
+
+FORGOTTEN_S = DAYS_KEPT * 86_400.0
+"""A key that left the settings may come back within some days, and is then still known to be refused."""
 
 UNNAMED = "name its account there, and restart the workers"
 
@@ -52,12 +57,17 @@ class KeyWatch:
     def probe(self) -> None:
         """Ask the API about each parked key of ours, once a minute; let one that works be used again.
 
+        What is noted of a key that nobody has any more is forgotten after some days.
+
         Raises:
             LedgerError: the ledger cannot be told.
         """
         desk = self._desk
-        for key_id in desk.ledger.parked_keys():
+        for key_id, parked in desk.ledger.parked_keys().items():
             key = desk.keys.of(key_id)
+            if key is None and self._is_gone(key_id, parked):
+                desk.ledger.unpark_key(key_id)
+                log.info("a parked key that no worker has is forgotten", key=key_id)
             if key is None or self._now() - self._probed.get(key_id, -PARKED_S) < PARKED_S:
                 continue
             self._probed[key_id] = self._now()
@@ -68,6 +78,11 @@ class KeyWatch:
                 log.info("the API takes the key again", key=key_id)
             elif isinstance(found, KeyRefused):
                 log.info("key still refused", key=key_id, status=found.status)
+
+    def _is_gone(self, key_id: str, parked: ParkedKey) -> bool:
+        if self._desk.now() - parked.since < FORGOTTEN_S:
+            return False
+        return not any(key_id in worker.about.get("keys", ()) for worker in self._desk.ledger.workers())
 
     def ask_resting(self) -> None:
         """Ask the API whether it answers the keys that rest; it may take as long as the API does not answer."""

@@ -69,7 +69,11 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
         "hash: this ledger's life: its id, the number of its last intent, why it is guarded",
         "never; `retouch reconcile` begins another",
     ),
-    ("parked", "hash: API keys (by their names) that the API refuses", "a probe that finds that the key works"),
+    (
+        "parked",
+        "hash: API keys (by their names) that the API refuses",
+        "a probe that finds that the key works; after 8 days one that sees that no worker has it any more",
+    ),
     (
         "latency:<model>",
         "hash: a histogram of how long a model's tasks took, see `jobs/latency.py`",

@@ -12,11 +12,12 @@ from config.settings import read_settings
 from jobs.accounts import key_name
 from jobs.batch import BatchState
 from jobs.events import Begun, GivenBack
+from jobs.ledger.port import WorkerSeen
 from tests.unit.desks import KEY, OTHER_KEY, House, make_house
 from workers.api.client import Key
 from workers.api.protocol import KeyRefused, KeyWorks
 from workers.keys import PARKED_S, RUN
-from workers.keywatch import KeyWatch
+from workers.keywatch import FORGOTTEN_S, KeyWatch
 from workers.submit import prepare
 
 
@@ -72,6 +73,42 @@ def test_a_parked_key_is_asked_about_once_a_minute() -> None:
     watch.probe()
 
     assert (early, house.desk.keys.next()) == (None, KEY)
+
+
+def test_a_parked_key_that_no_worker_has_any_more_is_forgotten_after_some_days() -> None:
+    house, watch = parked_house()
+    house.desk.read_keys = lambda: [OTHER_KEY]
+    watch.look()
+    house.clock.advance(FORGOTTEN_S - 1)
+
+    watch.probe()
+    before = list(house.ledger.parked_keys())
+    house.clock.advance(1)
+    watch.probe()
+
+    assert (before, house.ledger.parked_keys()) == ([KEY.id], {})
+
+
+def test_a_parked_key_that_another_worker_has_is_not_forgotten() -> None:
+    house, watch = parked_house()
+    house.desk.read_keys = lambda: [OTHER_KEY]
+    watch.look()
+    house.clock.advance(FORGOTTEN_S)
+    about = {"keys": [KEY.id]}
+    house.ledger.see_worker(WorkerSeen(id="w2", threads=12, edits=0, seen_at=house.clock(), about=about))
+
+    watch.probe()
+
+    assert list(house.ledger.parked_keys()) == [KEY.id]
+
+
+def test_a_parked_key_of_ours_is_not_forgotten_however_long_the_api_says_nothing_of_it() -> None:
+    house, watch = parked_house()
+    house.clock.advance(FORGOTTEN_S)
+
+    watch.probe()
+
+    assert list(house.ledger.parked_keys()) == [KEY.id]
 
 
 def test_a_new_key_in_the_file_is_taken_over_and_the_batch_goes_on() -> None:

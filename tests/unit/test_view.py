@@ -162,6 +162,17 @@ def test_what_one_worker_alone_does_not_reach_is_said_of_that_one(view: View, le
     assert said.startswith("The bucket does not answer 1 of 2 workers (no answer)")
 
 
+def test_of_the_parked_keys_those_are_named_that_a_worker_has(view: View, ledger: MemoryLedger) -> None:
+    ledger.open_batch(BATCH)
+    ledger.park_key("0a1b2c3d", "HTTP 403: no")
+    ledger.park_key("ffffffff", "HTTP 403: gone since")
+    ledger.see_worker(replace(away("w1"), about={"keys": ["0a1b2c3d"]}))
+
+    (said,) = view.batch(BATCH.id)["warnings"]
+
+    assert said.startswith("The API refuses the key 0a1b2c3d")
+
+
 def test_a_key_that_workers_leave_out_is_named_once(view: View, ledger: MemoryLedger) -> None:
     ledger.open_batch(BATCH)
     for id_ in ("w1", "w2"):
