@@ -8,7 +8,7 @@ away (it did not even say what credits are left), the rest ends as soon as it is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.accounts import MAIN
@@ -16,6 +16,9 @@ from workers.api.client import Key
 
 PARKED_S = 60.0
 """A job whose keys are all parked looks again after this; the probe of a parked key comes as often."""
+
+NO_CREDITS = "HTTP 402"
+"""What the reason for which a key is parked begins with where the key is good, and its account has no credits."""
 
 RUN = 5
 """So many submissions in a row without an answer, or with a 5xx, rest a key."""
@@ -53,7 +56,8 @@ class KeyRing:
     def __init__(self, keys: Sequence[Key], now: Callable[[], float]) -> None:
         self._keys: Mapping[str, Key] = {}
         self._unnamed: Sequence[str] = ()
-        self._parked: set[str] = set()
+        self._parked: Mapping[str, str] = {}
+        """Why, by the name of the key."""
         self._spent: dict[str, float] = {}
         self._trouble: dict[str, _Trouble] = {}
         self._turn = 0
@@ -75,7 +79,7 @@ class KeyRing:
     def works(self) -> bool:
         """Whether a key is not parked."""
         with self._lock:
-            return bool(self._keys.keys() - self._parked)
+            return bool(self._keys.keys() - self._parked.keys())
 
     def replace(self, keys: Sequence[Key]) -> bool:
         """Have these keys from now on; return whether that changes anything."""
@@ -84,10 +88,10 @@ class KeyRing:
             self._unnamed = [key.id for key in keys if not key.account]
             return was != self._keys
 
-    def parked(self, ids: Collection[str]) -> None:
-        """Know that these keys are parked, and no others."""
+    def parked(self, whys: Mapping[str, str]) -> None:
+        """Know that these keys are parked, each with why, and no others."""
         with self._lock:
-            self._parked = set(ids)
+            self._parked = dict(whys)
 
     def next(self, waiting: Callable[[str], int] = _nobody) -> Key | None:
         """Return the next key that can be submitted with, or None; one that has money left for the day comes first.
@@ -107,7 +111,7 @@ class KeyRing:
         """Leave a key, whose money for the day is gone, for others; return whether one of them may have some."""
         with self._lock:
             self._spent[key_id] = self._now() + SPENT_S
-            return any(not self._is_spent(other) for other in self._keys.keys() - self._parked)
+            return any(not self._is_spent(other) for other in self._keys.keys() - self._parked.keys())
 
     def _is_spent(self, key_id: str) -> bool:
         return self._now() < self._spent.get(key_id, 0.0)
@@ -115,13 +119,13 @@ class KeyRing:
     def usable(self, key_id: str) -> bool:
         """Whether a key is there, and not parked."""
         with self._lock:
-            return key_id in self._keys.keys() - self._parked
+            return key_id in self._keys.keys() - self._parked.keys()
 
-    def park(self, key_id: str) -> bool:
+    def park(self, key_id: str, why: str = "") -> bool:
         """Submit with this key no more; return whether another one is left."""
         with self._lock:
-            self._parked.add(key_id)
-            return bool(self._keys.keys() - self._parked)
+            self._parked = {**self._parked, key_id: why}
+            return bool(self._keys.keys() - self._parked.keys())
 
     def failed(self, key_id: str) -> None:
         """Note that a submission had no answer, or a 5xx: after some in a row the key rests, each time longer."""
@@ -137,7 +141,7 @@ class KeyRing:
         """Return the keys that rest, and are not parked."""
         with self._lock:
             tired = {id_ for id_, trouble in self._trouble.items() if trouble.failures >= RUN}
-            return [key for key in self._keys.values() if key.id in tired - self._parked]
+            return [key for key in self._keys.values() if key.id in tired - self._parked.keys()]
 
     def looked(self, key_id: str, *, answers: bool) -> None:
         """Note whether the API answers a resting key at all. An API that is back is tried at once, and by one job.
@@ -164,12 +168,16 @@ class KeyRing:
     def to_poll(self, key_id: str, account: str = MAIN) -> Key | None:
         """Return the key to look at a task with: the one it was submitted with, else one of its account that works.
 
-        To another account the API need not know the task, so rather than with a key of one it is asked with none.
+        A key that only lacks credits is known to the API, and looking costs nothing, so it comes next; one that is
+        refused is of no use. To another account the API need not know the task, so rather than with a key of one it is
+        asked with none: the API's own description of polls names no key.
         """
         with self._lock:
-            usable = {key.id: key for key in self._keys.values() if key.id not in self._parked}
-        others = (key for key in usable.values() if key.account == account)
-        return usable.get(key_id) or next(others, None)
+            ours = [key for key in self._keys.values() if key.id == key_id or key.account == account]
+            own_first = sorted(ours, key=lambda key: key.id != key_id)
+            usable = [key for key in own_first if key.id not in self._parked]
+            poor = [key for key in own_first if self._parked.get(key.id, "").startswith(NO_CREDITS)]
+        return next(iter(usable + poor), None)
 
     def _rested(self, key_id: str) -> bool:
         """Whether a key may be tried: after a rest by one job, which holds it back for all others until it is known."""

@@ -52,7 +52,7 @@ class KeyWatch:
         for key_id in sorted(unnamed - self._unnamed):
             log.warning("key left out: RETOUCH_API__ACCOUNTS does not say whose it is", key=key_id, remedy=UNNAMED)
         self._unnamed = unnamed
-        desk.keys.parked(desk.ledger.parked_keys().keys())
+        self._know_parked()
 
     def probe(self) -> None:
         """Ask the API about each parked key of ours, once a minute; let one that works be used again.
@@ -74,10 +74,13 @@ class KeyWatch:
             found = desk.api.credits(key)
             if isinstance(found, KeyWorks) and (found.micros is None or found.micros > 0):
                 desk.ledger.unpark_key(key_id)
-                desk.keys.parked(desk.ledger.parked_keys().keys())
+                self._know_parked()
                 log.info("the API takes the key again", key=key_id)
             elif isinstance(found, KeyRefused):
                 log.info("key still refused", key=key_id, status=found.status)
+
+    def _know_parked(self) -> None:
+        self._desk.keys.parked({key_id: each.why for key_id, each in self._desk.ledger.parked_keys().items()})
 
     def _is_gone(self, key_id: str, parked: ParkedKey) -> bool:
         if self._desk.now() - parked.since < FORGOTTEN_S:

@@ -305,7 +305,7 @@ def _key_refused(job: Job, desk: Desk, key: Key, detail: str, status: int) -> Ev
         if isinstance(known, protocol.KeyWorks) and known.micros is not None and known.micros >= job.order.reserve:
             log.warning("402 although there are credits", key=key.id)
             return NotSubmitted(wait=backoff(job.waits + 1, cap=API_AWAY_S), why="402 although there are credits")
-    another = desk.keys.park(key.id)
+    another = desk.keys.park(key.id, detail)
     log.warning("key parked", key=key.id, why=detail)
     try:
         desk.ledger.park_key(key.id, detail)

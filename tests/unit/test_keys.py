@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from pydantic import SecretStr
 
 from tests.unit.desks import KEY, OTHER_KEY, Clock
@@ -93,6 +94,26 @@ def test_a_task_is_looked_at_with_its_own_key_else_one_of_its_account_else_none(
     assert keys.to_poll("gone", "other") == there
 
 
+def test_a_task_is_looked_at_with_a_key_without_credits_only_where_none_of_its_account_works() -> None:
+    there = replace(THIRD, account="other")
+    keys = KeyRing([KEY, OTHER_KEY, there], Clock())
+    keys.park(OTHER_KEY.id, "HTTP 402: Insufficient credits")
+
+    while_another_works = keys.to_poll(OTHER_KEY.id)
+    keys.park(KEY.id, "HTTP 402: Insufficient credits")
+
+    assert (while_another_works, keys.to_poll(OTHER_KEY.id), keys.to_poll("gone")) == (KEY, OTHER_KEY, KEY)
+
+
+@pytest.mark.parametrize("why", ["HTTP 401: no", "HTTP 403: Not authenticated", "HTTP 422: Invalid API key format"])
+def test_a_task_is_not_looked_at_with_a_key_that_is_refused_itself(why: str) -> None:
+    keys = KeyRing([KEY], Clock())
+
+    keys.park(KEY.id, why)
+
+    assert keys.to_poll(KEY.id) is None
+
+
 def test_a_parked_key_is_left_out_while_another_one_works() -> None:
     keys, _ = ring()
 
@@ -115,7 +136,7 @@ def test_a_key_stays_parked_until_the_ledger_says_otherwise() -> None:
     clock.advance(3600)
 
     before = keys.next()
-    keys.parked([OTHER_KEY.id])
+    keys.parked({OTHER_KEY.id: "HTTP 403: no"})
 
     assert before is None
     assert keys.next() == KEY

@@ -9,6 +9,7 @@ from jobs.job import Job
 from jobs.latency import LONGEST_S, WEIGHT, Histogram, edge
 from tests.unit.desks import KEY, OTHER_KEY, STILL, URL, House, make_house
 from workers.api.protocol import (
+    KeyRefused,
     NoAnswer,
     PollAnswer,
     ResultReady,
@@ -16,6 +17,7 @@ from workers.api.protocol import (
     TaskNotFound,
     WasModerated,
 )
+from workers.keywatch import KeyWatch
 from workers.poll import SILENCE_S, poll
 
 DONE = ResultReady(url=URL, deadline=1_800_000_900.0, cost=None, seed=7)
@@ -63,6 +65,21 @@ def test_a_task_whose_key_is_gone_is_looked_at_with_another_one() -> None:
     poll(replace(house.running(), key_id=KEY.id), house.desk)
 
     assert house.api.polled[0][1] == OTHER_KEY
+
+
+def test_a_task_is_looked_at_with_the_key_that_bought_it_though_its_credits_are_used_up_since() -> None:
+    house = make_house()
+    house.open(rows=2)
+    house.api.polls.append(DONE)
+    bought = house.running()
+    house.api.submits.append(KeyRefused(status=402, detail="Insufficient credits"))
+    house.purchase("b.2").made()
+    KeyWatch(house.desk).look()
+
+    poll(bought, house.desk)
+
+    assert house.desk.keys.next() is None
+    assert house.api.polled[0][1] == KEY
 
 
 def test_the_filter_ends_a_task_with_its_reason_and_what_was_charged() -> None:
