@@ -57,11 +57,21 @@ def _found(house: House) -> dict[str, Any]:
             }
             for name in names
         ],
-        "accounts": [_account(house, account) for account in house.catalogue.accounts],
+        "accounts": [_account(house, account) for account in _accounts(house)],
         "slots_used": max(house.ledger.slots_used().values(), default=0),
         "lowered": house.view.lowered(),
         "rows_waiting": _rows_waiting(house),
     }
+
+
+def _accounts(house: House) -> list[str]:
+    """Return the accounts that are named, and `main` while tasks of before they were named hold places of it."""
+    named = house.catalogue.accounts
+    return [
+        account
+        for account in house.catalogue.holders
+        if account in named or any(house.ledger.slots_used(account).values())
+    ]
 
 
 def _account(house: House, account: str) -> dict[str, Any]:
