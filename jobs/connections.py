@@ -24,6 +24,9 @@ FRESH_S = 5.0
 """One that was idle for longer is not taken any more: servers hang up on those."""
 
 AGENT = "retouch"
+_INTERIM_ANSWERS = 8
+"""More of them before an answer are a mistake of the other side, or malice."""
+
 _BLOCK = 64 * 1024
 _AT_ONCE = 64 * 1024 * 1024
 """Room for so much is made on the word of whoever announces it."""
@@ -41,11 +44,13 @@ class Unanswered(Exception):
 class Answer:
     """The beginning of an answer, with names of headers in lower case; its body is read by whoever asked."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_response", "headers", "ours", "status")
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
         self.status = response.status
+        self.ours = True
+        """Set it to False for the answer to somebody else's question: its connection is not kept."""
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
     def pieces(self, size: int = _BLOCK) -> Iterator[bytes]:
@@ -88,6 +93,19 @@ class Answer:
         if len(data) < length:
             raise Unanswered("IncompleteRead")
         return data
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer past its interim ones. The standard library passes over `100 Continue` alone (and over any number of
+    them), and takes a 102 or a 103 for the answer; the true one would then be read as that to the next request."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_INTERIM_ANSWERS + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status >= 200 or status == 101:  # after a 101, whatever follows is not HTTP
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine("interim answers without end")
 
 
 class Connections:
@@ -138,8 +156,10 @@ class Connections:
         connection, response = self._asked(method, origin, path, headers, body)
         whole = False
         try:
-            yield Answer(response)
-            whole = (response.isclosed() or response.length == 0) and not response.will_close
+            answer = Answer(response)
+            yield answer
+            ended = response.isclosed() or response.length == 0
+            whole = ended and response.status >= 200 and answer.ours and not response.will_close
         finally:
             response.close()
             if whole:
@@ -174,9 +194,13 @@ class Connections:
 
     def _made(self, origin: Origin) -> http.client.HTTPConnection:
         scheme, host, port = origin
-        if scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._connect_s, context=self._tls)
-        return http.client.HTTPConnection(host, port, timeout=self._connect_s)
+        made = (
+            http.client.HTTPSConnection(host, port, timeout=self._connect_s, context=self._tls)
+            if scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=self._connect_s)
+        )
+        made.response_class = _Response
+        return made
 
     def _taken(self, origin: Origin) -> http.client.HTTPConnection | None:
         """Return the connection that was used last, if it is fresh and nothing was said on it since."""

@@ -34,7 +34,7 @@ def poll(job: Job, desk: Desk) -> Event:
         if desk.sleep(desk.pace.wait(model, desk.now() - job.submitted_at)):
             return GivenBack(wait=0.0, why="shutting down")
         # The task's own key may be parked or gone; another one of the account may look, too.
-        answer = desk.api.poll(job.receipt.polling_url, desk.keys.to_poll(job.key_id, job.account))
+        answer = desk.api.poll(job.receipt, desk.keys.to_poll(job.key_id, job.account))
         _tell_who_follows(answer, desk)
         at = desk.now()
         age = at - job.submitted_at

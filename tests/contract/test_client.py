@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from config.catalogue import shipped_catalogue
 from jobs.errors import Superseded
+from jobs.job import Receipt
 from jobs.request import Request
 from simulator.faults import Faults
 from simulator.options import Options
@@ -56,6 +57,10 @@ def api(base_url: str, *trusted: str, timeout_s: float = 5.0) -> Iterator[Api]:
         yield made
     finally:
         made.close()
+
+
+def task(url: str) -> Receipt:
+    return Receipt(task_id="1", polling_url=url)
 
 
 ACCEPTED = b'{"id":"t1","polling_url":"http://127.0.0.1/x","cost":4.5}'
@@ -275,7 +280,7 @@ def test_a_redirect_is_never_followed(status: str) -> None:
 
         with serving(handle) as server, api(server.base_url, f"127.0.0.1:{other.port}") as found:
             submitted = found.submit(PRO, BODY, KEY, nothing)
-            polled = found.poll(f"{server.base_url}/v1/get_result?id=1", KEY)
+            polled = found.poll(task(f"{server.base_url}/v1/get_result?id=1"), KEY)
             with pytest.raises(DownloadFailed):
                 found.download(f"{server.base_url}/r.png?{SECRET}")
 
@@ -290,7 +295,7 @@ def test_the_key_is_sent_to_the_api_and_never_with_a_download() -> None:
         answer(conn, "200 OK", b"{}")
 
     with serving(handle) as server, api(server.base_url) as found:
-        found.poll(f"{server.base_url}/v1/get_result?id=1", KEY)
+        found.poll(task(f"{server.base_url}/v1/get_result?id=1"), KEY)
         found.download(f"{server.base_url}/r.png?{SECRET}")
 
         assert [b"CANARYKEY" in head for head in server.heads] == [True, False]
@@ -303,7 +308,7 @@ def test_a_cookie_that_a_host_sets_is_never_sent_back() -> None:
 
     with serving(handle) as server, api(server.base_url) as found:
         for _ in range(2):
-            found.poll(f"{server.base_url}/v1/get_result?id=1", KEY)
+            found.poll(task(f"{server.base_url}/v1/get_result?id=1"), KEY)
 
         assert [b"known=you" in head for head in server.heads] == [False, False]
 
@@ -314,7 +319,7 @@ def test_a_foreign_host_is_neither_polled_nor_downloaded_from() -> None:
         answer(conn, "200 OK", b"{}")
 
     with serving(handle) as server, api("https://api.bfl.ai") as found:
-        polled = found.poll(f"{server.base_url}/v1/get_result?{SECRET}", KEY)
+        polled = found.poll(task(f"{server.base_url}/v1/get_result?{SECRET}"), KEY)
         with pytest.raises(DownloadFailed) as caught:
             found.download(f"{server.base_url}/r.png?{SECRET}")
 
@@ -343,7 +348,24 @@ def test_a_poll_never_raises_for_what_the_network_does() -> None:
         reset(conn)
 
     with serving(handle) as server, api(server.base_url) as found:
-        assert isinstance(found.poll(f"{server.base_url}/v1/get_result?id=1", KEY), NoAnswer)
+        assert isinstance(found.poll(task(f"{server.base_url}/v1/get_result?id=1"), KEY), NoAnswer)
+
+
+def test_an_answer_about_another_task_is_none_and_nothing_more_is_asked_where_it_came_from() -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        name = "another" if not server.heads else "1"
+        server.head(conn)
+        body = b'{"id":"%s","status":"Ready","result":{"sample":"https://x/y"}}' % name.encode()
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        asked_more.append(conn.recv(1))
+
+    asked_more: list[bytes] = []
+    with serving(handle) as server, api(server.base_url) as found:
+        first, second = (found.poll(task(f"{server.base_url}/v1/get_result?id=1"), KEY) for _ in range(2))
+
+    assert isinstance(first, NoAnswer)
+    assert isinstance(second, ResultReady)
+    assert asked_more == [b"", b""]
 
 
 @pytest.mark.parametrize(
@@ -419,7 +441,7 @@ def test_neither_a_signature_nor_a_key_stands_in_what_is_raised_or_in_our_own_lo
         caplog.set_level(logging.WARNING, name)
     caplog.set_level(level)
     with serving(handle) as server, api(server.base_url) as found:
-        said.append(repr(found.poll(f"{server.base_url}/v1/get_result?{SECRET}", KEY)))
+        said.append(repr(found.poll(task(f"{server.base_url}/v1/get_result?{SECRET}"), KEY)))
         try:
             found.submit(f"{PRO}?{SECRET}", b"x" * 8_000_000, KEY, nothing)
         except NotSent as error:
@@ -456,7 +478,7 @@ def test_an_edit_is_submitted_polled_and_downloaded() -> None:
     with simulated() as (at, found):
         said = found.submit(PRO, body(), KEY, nothing)
         assert isinstance(said, Accepted)
-        polled = found.poll(said.receipt.polling_url, KEY)
+        polled = found.poll(said.receipt, KEY)
         assert isinstance(polled, ResultReady)
         data, length = found.download(polled.url)
 
@@ -498,4 +520,4 @@ def test_the_apis_refusals_are_refusals() -> None:
 
 def test_a_task_that_another_region_runs_is_not_found_here() -> None:
     with simulated() as (at, found):
-        assert isinstance(found.poll(f"{at.base_url}/v1/get_result?id=nobody", KEY), TaskNotFound | StillRunning)
+        assert isinstance(found.poll(task(f"{at.base_url}/v1/get_result?id=nobody"), KEY), TaskNotFound | StillRunning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -181,6 +182,49 @@ def test_what_is_said_unasked_on_a_kept_connection_answers_nothing() -> None:
         unasked.wait(10)
 
         assert read(kept, server) == b"first"
+
+
+@pytest.mark.parametrize("interim", [b"102 Processing", b"103 Early Hints\r\nLink: </x>"])
+def test_after_an_interim_answer_each_request_has_the_answer_that_is_its_own(interim: bytes) -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        for _ in range(2):
+            server.head(conn)
+            asked = server.heads[-1].split()[1]
+            conn.sendall(b"HTTP/1.1 " + interim + b"\r\n\r\n")
+            select.select([conn], [], [], 0.1)  # whoever takes it for the answer asks for the next thing now
+            say(conn, asked)
+
+    with serving(handle) as server, keeping() as kept:
+        assert [read(kept, server, path) for path in ("/1", "/2")] == [b"/1", b"/2"]
+
+
+@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_interim_answers_without_end_are_no_answer(interim: bytes) -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        server.head(conn)
+        while True:
+            conn.sendall(b"HTTP/1.1 " + interim + b"\r\n\r\n")
+
+    with serving(handle) as server, keeping() as kept, pytest.raises(Unanswered, match="BadStatusLine"):
+        read(kept, server)
+
+
+def test_a_connection_on_which_the_other_side_changes_the_protocol_is_not_kept() -> None:
+    asked_more: list[bytes] = []
+
+    def handle(server: Server, conn: Conn) -> None:
+        server.head(conn)
+        if len(server.heads) > 1:
+            say(conn, b"whole")
+        else:
+            conn.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+            asked_more.append(conn.recv(1))
+
+    with serving(handle) as server, keeping() as kept:
+        said = [read(kept, server) for _ in range(2)]
+
+    assert said == [b"", b"whole"]
+    assert asked_more == [b""]
 
 
 def test_a_body_that_breaks_off_is_no_answer_and_its_connection_is_not_kept() -> None:

@@ -156,8 +156,8 @@ class ScriptedApi(Api):
         last()
         return said
 
-    def poll(self, url: str, key: Key | None) -> PollAnswer:
-        self.polled.append((url, key))
+    def poll(self, receipt: Receipt, key: Key | None) -> PollAnswer:
+        self.polled.append((receipt.polling_url, key))
         return self.polls.popleft() if len(self.polls) > 1 else self.polls[0]
 
     def credits(self, key: Key) -> protocol.KeyWorks | protocol.KeyRefused | None:

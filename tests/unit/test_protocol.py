@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from config.settings import REFUSED_STATUSES
 from jobs.job import NO_SUM
 from workers.api.protocol import (
+    NOT_OURS,
     Accepted,
     KeyRefused,
     KeyWorks,
@@ -45,7 +46,7 @@ def submitted(
 
 def polled(status: int, body: object = None, headers: dict[str, str] | None = None) -> object:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return decipher_poll(status, headers or {}, raw, at=NOW)
+    return decipher_poll(status, headers or {}, raw, task="t", at=NOW)
 
 
 def test_a_receipt_carries_the_cost_in_micro_dollars_and_the_region_that_runs_the_task() -> None:
@@ -226,6 +227,16 @@ def test_a_deadline_is_read_as_azure_writes_it_with_seven_decimals() -> None:
 def test_a_host_that_does_not_know_the_task_gives_no_verdict() -> None:
     assert polled(404, {"detail": "Task not found"}) == TaskNotFound()
     assert polled(200, {"id": "t", "status": "Task not found"}) == TaskNotFound()
+
+
+@pytest.mark.parametrize("about", [{"status": "Ready", "result": {"sample": "https://x/y"}}, {"status": "Error"}])
+def test_an_answer_about_another_task_is_none(about: dict[str, object]) -> None:
+    assert polled(200, {"id": "another", **about}) == NOT_OURS
+
+
+@pytest.mark.parametrize("named", [{}, {"id": None}, {"id": ""}, {"id": 7}])
+def test_an_answer_that_names_no_task_is_believed(named: dict[str, object]) -> None:
+    assert polled(200, {**named, "status": "Pending"}) == StillRunning()
 
 
 def test_a_poll_that_fails_says_nothing_about_the_task() -> None:

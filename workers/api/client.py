@@ -21,6 +21,7 @@ from config.settings import REFUSED_STATUSES
 from jobs.accounts import MAIN, key_name
 from jobs.connections import AGENT, Answer, Connections, Unanswered
 from jobs.crashpoints import crashpoint
+from jobs.job import Receipt
 from workers.api import protocol
 from workers.api.line import Line, OneRequestEach, tls_context
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
@@ -211,17 +212,19 @@ class Api:
         if line.heard():
             raise httpcore.WriteError("the API has spoken before the body was whole")
 
-    def poll(self, url: str, key: Key | None) -> PollAnswer:
+    def poll(self, receipt: Receipt, key: Key | None) -> PollAnswer:
         """Ask how a task stands. Never raises for what the network or the API does."""
-        target, headers = self._question(url, key)
+        target, headers = self._question(receipt.polling_url, key)
         if target is None:
             return NoAnswer(detail="the polling URL is on a host that is not trusted (RETOUCH_API__TRUSTED_HOSTS)")
         try:
             with self._kept.asking("GET", target.origin, target.asked, headers) as answer:
                 body = answer.body(LARGEST_ANSWER)
+                said = protocol.decipher_poll(answer.status, answer.headers, body, task=receipt.task_id, at=self._now())
+                answer.ours = said is not protocol.NOT_OURS
         except Unanswered as error:
             return NoAnswer(detail=str(error))
-        return protocol.decipher_poll(answer.status, answer.headers, body, at=self._now())
+        return said
 
     def _question_of(self, url: str, key: Key | None) -> tuple[Target | None, Mapping[str, str]]:
         """Return where a poll goes and what it says; it is made again and again."""

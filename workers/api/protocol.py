@@ -224,15 +224,23 @@ class NoAnswer:
     after: float | None = None
 
 
+NOT_OURS = NoAnswer(detail="the answer is about another task")
+"""What came is the answer to somebody else's question, so its connection is not to be trusted any more."""
+
 PollAnswer = StillRunning | TaskNotFound | ResultReady | WasModerated | TaskFailed | NoAnswer
 
 
-def decipher_poll(status: int, headers: Mapping[str, str], body: bytes, *, at: float) -> PollAnswer:
-    """Return what the answer to a poll means. The body is read first: a failed task can come as 422 or 503."""
+def decipher_poll(status: int, headers: Mapping[str, str], body: bytes, *, task: str, at: float) -> PollAnswer:
+    """Return what the answer to a poll of a task means.
+
+    The body is read first: a failed task can come as 422 or 503. One that names another task is no answer, or that
+    task's result would be filed as this one's; one that names none is believed.
+    """
     data = _json(body)
     word = data.get("status") or data.get("state") if isinstance(data, dict) else None
     if isinstance(data, dict) and isinstance(word, str):
-        return _task(word, data, at)
+        named = data.get("id")
+        return NOT_OURS if isinstance(named, str) and named not in ("", task) else _task(word, data, at)
     if status == 429:
         return NoAnswer(detail="HTTP 429", after=retry_after(headers, data, at))
     if status == 404:
