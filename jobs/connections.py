@@ -8,7 +8,10 @@ each host: a request takes the one that was used last, or a new one, and puts it
 from __future__ import annotations
 
 import http.client
+import io
+import math
 import select
+import socket
 import ssl
 import threading
 import time
@@ -16,6 +19,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 IDLE_S = 30.0
 """A connection that nobody took for so long is closed."""
@@ -41,6 +48,14 @@ class Unanswered(Exception):
     """No whole answer came. The message names the kind of failure and nothing of the URL."""
 
 
+class TooSlow(Unanswered):
+    """What had come was not yet the whole answer when its time was over."""
+
+
+class _Late(TimeoutError):
+    """The time of a request is over."""
+
+
 class Answer:
     """The beginning of an answer, with names of headers in lower case; its body is read by whoever asked."""
 
@@ -57,13 +72,13 @@ class Answer:
         """Yield the body as it comes, in pieces of at most `size` bytes.
 
         Raises:
-            Unanswered: it broke off.
+            Unanswered: it broke off, or took too long.
         """
         try:
             while piece := self._response.read1(size):
                 yield piece
         except (OSError, http.client.HTTPException) as error:
-            raise Unanswered(type(error).__name__) from None
+            raise _unanswered(error) from None
         if self._response.length:
             raise Unanswered("IncompleteRead")
 
@@ -71,7 +86,7 @@ class Answer:
         """Return the whole body.
 
         Raises:
-            Unanswered: it broke off, or is longer than `most` bytes.
+            Unanswered: it broke off, took too long, or is longer than `most` bytes.
         """
         announced = self._response.length
         if announced is not None and announced > most:
@@ -89,7 +104,7 @@ class Answer:
         try:
             data = self._response.read(length)
         except (OSError, http.client.HTTPException) as error:
-            raise Unanswered(type(error).__name__) from None
+            raise _unanswered(error) from None
         if len(data) < length:
             raise Unanswered("IncompleteRead")
         return data
@@ -106,6 +121,87 @@ class _Response(http.client.HTTPResponse):
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise http.client.BadStatusLine("interim answers without end")
+
+
+class _Timed:
+    """A connection's socket, each of whose waits ends with the time of its request: who drips bytes gains nothing."""
+
+    def __init__(self, below: socket.socket, silence_s: float, now: Callable[[], float]) -> None:
+        self._below = below
+        self._silence_s = silence_s
+        self._now = now
+        self._patience = math.nan
+        self._is_read = self._is_closed = False
+        self.until = math.inf
+
+    def sendall(self, data: bytes) -> None:
+        """Send, in pieces: over TLS, each record of what is sent at once has a wait of its own."""
+        whole = memoryview(data)
+        for start in range(0, len(whole), _BLOCK):
+            self._be_patient()
+            try:
+                self._below.sendall(whole[start : start + _BLOCK])
+            except TimeoutError:
+                self._be_patient()
+                raise
+
+    def recv_into(self, buffer: WriteableBuffer) -> int:
+        """Receive what has come, or wait for something."""
+        self._be_patient()
+        try:
+            return self._below.recv_into(buffer)
+        except TimeoutError:
+            self._be_patient()
+            raise
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return what an answer is read from; until that is closed, the socket stays open."""
+        self._is_read = True
+        return io.BufferedReader(_Reader(self))
+
+    def read_out(self) -> None:
+        """Note that the answer has been read."""
+        self._is_read = False
+        if self._is_closed:
+            self._below.close()
+
+    def fileno(self) -> int:
+        """Return the number of the socket, for who looks whether there is news."""
+        return self._below.fileno()
+
+    def close(self) -> None:
+        """Close the socket, but let an answer be read from it to its end."""
+        self._is_closed = True
+        if not self._is_read:
+            self._below.close()
+
+    def _be_patient(self) -> None:
+        """Let the socket wait as long as it may, or raise `_Late`."""
+        left = self.until - self._now()
+        if left <= 0:
+            raise _Late
+        patience = min(self._silence_s, left)
+        if patience != self._patience:
+            self._below.settimeout(patience)
+            self._patience = patience
+
+
+class _Reader(io.RawIOBase):
+    """What comes on a socket."""
+
+    def __init__(self, timed: _Timed) -> None:
+        self._timed = timed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        return self._timed.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._timed.read_out()
+        super().close()
 
 
 class Connections:
@@ -137,7 +233,14 @@ class Connections:
 
     @contextmanager
     def asking(
-        self, method: str, origin: Origin, path: str, headers: Mapping[str, str], body: bytes = b""
+        self,
+        method: str,
+        origin: Origin,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        within_s: float,
     ) -> Iterator[Answer]:
         """Send a request, and give the answer as it begins; its connection is free when the block ends.
 
@@ -149,11 +252,13 @@ class Connections:
             path: percent-encoded, with the query.
             headers: all of them but the host, unless it is among them.
             body: what is sent.
+            within_s: how many seconds the request and its whole answer may take.
 
         Raises:
             Unanswered: no answer began.
         """
-        connection, response = self._asked(method, origin, path, headers, body)
+        until = self._now() + within_s
+        connection, response = self._asked(method, origin, path, headers, body, until)
         whole = False
         try:
             answer = Answer(response)
@@ -173,24 +278,24 @@ class Connections:
             _close(self._idle)
 
     def _asked(
-        self, method: str, origin: Origin, path: str, headers: Mapping[str, str], body: bytes
+        self, method: str, origin: Origin, path: str, headers: Mapping[str, str], body: bytes, until: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         kept = self._taken(origin)
         if kept is not None:
             try:
-                return kept, _answered(kept, method, path, headers, body)
+                return kept, _answered(kept, method, path, headers, body, until)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 kept.close()
                 if method != "GET" or not isinstance(error, ConnectionError | http.client.BadStatusLine):
-                    raise Unanswered(type(error).__name__) from None
+                    raise _unanswered(error) from None
         made = self._made(origin)
         try:
             made.connect()
-            made.sock.settimeout(self._silence_s)
-            return made, _answered(made, method, path, headers, body)
+            made.sock = cast(socket.socket, _Timed(made.sock, self._silence_s, self._now))
+            return made, _answered(made, method, path, headers, body, until)
         except (OSError, http.client.HTTPException, ValueError) as error:
             made.close()
-            raise Unanswered(type(error).__name__) from None
+            raise _unanswered(error) from None
 
     def _made(self, origin: Origin) -> http.client.HTTPConnection:
         scheme, host, port = origin
@@ -233,8 +338,14 @@ def _close(idle: _Idle) -> None:
 
 
 def _answered(
-    connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str], body: bytes
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    until: float,
 ) -> http.client.HTTPResponse:
+    cast(_Timed, connection.sock).until = until
     connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
     connection.putheader("accept-encoding", "identity")  # a compressed answer could unpack to anything
     connection.putheader("user-agent", AGENT)
@@ -242,6 +353,10 @@ def _answered(
         connection.putheader(name, value)
     connection.endheaders(body or None)
     return connection.getresponse()
+
+
+def _unanswered(error: Exception) -> Unanswered:
+    return TooSlow("TooSlow") if isinstance(error, _Late) else Unanswered(type(error).__name__)
 
 
 def _has_news(connection: http.client.HTTPConnection) -> bool:

@@ -27,6 +27,7 @@ from workers.hosts import (
     check_url,
     key_allowed,
 )
+from workers.streams import Timed, within
 
 __all__ = ["FetchError", "Target", "Web", "api_target", "check_url", "key_allowed", "resolve"]
 
@@ -205,44 +206,10 @@ class _Pinned(httpcore.NetworkBackend):
         for address in self._addresses:
             try:
                 stream = self._sockets.connect_tcp(
-                    address, port, min(CONNECT_S, _positive(self._left())), local_address, socket_options
+                    address, port, within(CONNECT_S, self._left()), local_address, socket_options
                 )
             except (httpcore.NetworkError, httpcore.TimeoutException) as error:
                 failure = error
             else:
-                return _Timed(stream, self._left)
+                return Timed(stream, self._left)
         raise failure
-
-
-class _Timed(httpcore.NetworkStream):
-    """A stream each of whose waits ends when the whole fetch has to: a server that drips bytes gains no time."""
-
-    def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
-        self._stream = stream
-        self._left = left
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _positive(self._left()))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _positive(self._left()))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, _positive(self._left())), self._left)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _positive(left: float) -> float:
-    if left <= 0:
-        raise httpcore.ReadTimeout
-    return left

@@ -27,7 +27,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.httpsession import get_cert_path
 
 from jobs.bucket.signing import UNSIGNED, Signer, query_text
-from jobs.connections import Connections, Unanswered
+from jobs.connections import Connections, TooSlow, Unanswered
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,6 +41,15 @@ _BUCKETS = 100
 """Inputs may lie in any number of buckets; beyond so many, they are asked for through boto3."""
 
 CONNECT_S = 5.0
+
+_REQUEST_S = 300.0
+"""What a request may take in all, besides its body: who sends a byte now and then would hold a thread for ever."""
+
+_SLOWEST = 100_000
+"""A body that comes or goes at fewer bytes a second is given up."""
+
+_LARGEST = 256 * 1024 * 1024
+"""No body is larger of which nobody said how long it may be."""
 
 Secrets = Callable[[], ReadOnlyCredentials]
 """Returns the credentials of the moment; may raise boto3's errors."""
@@ -190,6 +199,10 @@ class Direct:
             body: what is written.
             good: the statuses that are an answer.
             most: bytes of the answer's body; a longer one is not read.
+
+        Raises:
+            TooSlow: the time of the request ran out while the store was answering. It would for boto3, too, which
+                does not look at it.
         """
         at = self._now()
         try:
@@ -213,7 +226,9 @@ class Direct:
         signed = signer.signed(method, path, asked, said, payload, at)
         if method == "PUT":
             signed["content-length"] = str(len(body))
-        answer = _sent(place, method, f"{path}?{query_text(asked)}" if asked else path, signed, body, most)
+        target = f"{path}?{query_text(asked)}" if asked else path
+        size = len(body) if not reads else _LARGEST if most is None else most
+        answer = _sent(place, method, target, signed, body, most, _REQUEST_S + size / _SLOWEST)
         if answer is None:
             return None
         if answer.status in good:
@@ -240,15 +255,23 @@ class Direct:
 
 
 def _sent(
-    place: _Place, method: str, target: str, headers: dict[str, str], body: bytes, most: int | None
+    place: _Place,
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: bytes,
+    most: int | None,
+    within_s: float,
 ) -> Answer | None:
     """Send a request and read its answer; None where there is no whole one, or one that is too large."""
     try:
-        with place.connections.asking(method, place.origin, target, headers, body) as answer:
+        with place.connections.asking(method, place.origin, target, headers, body, within_s=within_s) as answer:
             if most is not None and answer.status < 300 and not answer.headers.get("content-length", "").isdigit():
                 return None
             data = b"" if method == "HEAD" else answer.body(sys.maxsize if most is None else most)
             return Answer(answer.status, answer.headers, data)
+    except TooSlow:
+        raise
     except Unanswered:
         return None
 

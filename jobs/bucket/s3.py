@@ -25,8 +25,8 @@ from jobs.bucket.direct import CONNECT_S, Answer, Direct
 from jobs.bucket.documents import copied_etag, page_of
 from jobs.bucket.port import Head, Read
 from jobs.bucket.troubles import COPY, DELETE, LIST, LOOK, READ, WRITE, asking
-from jobs.connections import AGENT
-from jobs.errors import NotFound, Refused, TooLarge
+from jobs.connections import AGENT, TooSlow
+from jobs.errors import NotFound, Refused, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -150,7 +150,12 @@ class S3Bucket:
 
     def _asked(self, method: str, bucket: str, key: str = "", **more: Any) -> Answer | None:
         """Return what `Direct.ask` does, or None: then boto3 is asked."""
-        return None if self._direct is None else self._direct.ask(method, bucket, key, **more)
+        if self._direct is None:
+            return None
+        try:
+            return self._direct.ask(method, bucket, key, **more)
+        except TooSlow:
+            raise Unavailable(f"{_uri(bucket, key)}: the store takes far too long over its answer") from None
 
     def get(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> bytes:
         """Return an object; one over `max_bytes` raises `TooLarge` before it is read."""

@@ -406,7 +406,14 @@ class ModelConnections(Connections):
 
     @contextmanager
     def asking(
-        self, method: str, origin: Origin, path: str, headers: Mapping[str, str], body: bytes = b""
+        self,
+        method: str,
+        origin: Origin,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        within_s: float,
     ) -> Iterator[Answer]:
         answered = self._api.handle_request(httpx.Request(method, f"{origin[0]}://{origin[1]}{path}"))
         yield Answer(cast(HTTPResponse, _Answered(answered)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -49,6 +50,32 @@ class Server:
 def answer(conn: Conn, status: str, body: bytes = b"", *headers: str) -> None:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     conn.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def dripping(start: bytes, drop: bytes, *, body: int = 0) -> Callable[[Server, Conn], None]:
+    """Return what answers a request (with a body so long) with a start and then drop by drop: for a few seconds, or
+    until the client hangs up."""
+
+    def handle(server: Server, conn: Conn) -> None:
+        server.whole(conn, body)
+        conn.sendall(start)
+        for _ in range(250):
+            if select.select([conn], [], [], 0.02)[0]:
+                return
+            conn.sendall(drop)
+
+    return handle
+
+
+DRIPS = {
+    "head": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "interim head": (b"HTTP/1.1 103 Early Hints\r\nX: ", b"x"),
+    "body": (b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+    "announced body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x"),
+    "chunk extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"x"),
+    "trailer": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n", b"x: y\r\n"),
+}
+"""How an answer begins and goes on that drips, by where it does."""
 
 
 def reset(conn: Conn) -> None:

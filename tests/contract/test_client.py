@@ -412,22 +412,6 @@ def test_a_download_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not caught.value.transient
 
 
-def test_a_download_that_drips_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "DOWNLOAD_S", 0.1)
-    over = threading.Event()
-
-    def handle(server: Server, conn: Conn) -> None:
-        server.whole(conn, 0)
-        conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        while not over.wait(0.02):
-            conn.sendall(b"x")
-
-    with serving(handle) as server, api(server.base_url) as found:
-        with pytest.raises(DownloadFailed, match="came in"):
-            found.download(f"{server.base_url}/r.png")
-        over.set()
-
-
 @pytest.mark.parametrize("level", ["DEBUG", "INFO"])
 def test_neither_a_signature_nor_a_key_stands_in_what_is_raised_or_in_our_own_log(
     level: str, caplog: pytest.LogCaptureFixture

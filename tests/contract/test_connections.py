@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.connections import FRESH_S, IDLE_S, Answer, Connections, Unanswered
-from tests.contract.raw import Conn, Server, reset, serving
+from jobs.connections import FRESH_S, IDLE_S, Answer, Connections, TooSlow, Unanswered
+from tests.contract.raw import DRIPS, Conn, Server, dripping, reset, serving
 from tests.servers import certificate_for
 
 MOST = 1000
+WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +51,21 @@ def keeping(clock: Callable[[], float] = Clock(), *, silence_s: float = 5.0) -> 
         kept.close()
 
 
-def read(kept: Connections, server: Server, path: str = "/") -> bytes:
-    with asking(kept, server, path) as found:
+def read(kept: Connections, server: Server, path: str = "/", *, within_s: float = WITHIN_S) -> bytes:
+    with asking(kept, server, path, within_s=within_s) as found:
         return found.body(MOST)
 
 
-def asking(kept: Connections, server: Server, path: str = "/") -> AbstractContextManager[Answer]:
-    return kept.asking("GET", (server.scheme, "127.0.0.1", server.port), path, {})
+def asking(
+    kept: Connections,
+    server: Server,
+    path: str = "/",
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    within_s: float = WITHIN_S,
+) -> AbstractContextManager[Answer]:
+    return kept.asking(method, (server.scheme, "127.0.0.1", server.port), path, {}, body, within_s=within_s)
 
 
 def say(conn: Conn, body: bytes, *headers: str) -> None:
@@ -289,6 +299,48 @@ def test_silence_is_no_answer() -> None:
         with pytest.raises(Unanswered, match="TimeoutError"):
             read(kept, server)
         over.set()
+
+
+def test_an_answer_that_drips_has_a_time_in_all() -> None:
+    with serving(dripping(*DRIPS["body"])) as server, keeping(time.monotonic) as kept, pytest.raises(TooSlow):
+        read(kept, server, within_s=0.1)
+
+
+def test_a_request_that_is_taken_drop_by_drop_has_a_time_in_all() -> None:
+    over = threading.Event()
+
+    def handle(server: Server, conn: Conn) -> None:
+        server.head(conn)
+        while conn.recv(4096) and not over.wait(0.02):
+            pass
+
+    with serving(handle) as server, keeping(time.monotonic) as kept:
+        with pytest.raises(TooSlow), asking(kept, server, method="PUT", body=b"x" * 40_000_000, within_s=0.2):
+            pass
+        over.set()
+
+
+def test_each_request_on_a_kept_connection_has_its_whole_time_anew() -> None:
+    clock, said = Clock(), []
+
+    with serving(Carried()) as server, keeping(clock) as kept:
+        for _ in range(3):
+            said.append(read(kept, server, within_s=4.0))
+            clock.at += 3.0
+
+    assert said == [b"1"] * 3
+
+
+def test_a_request_with_little_time_does_not_take_the_patience_of_the_next_one() -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        server.head(conn)
+        say(conn, b"at once")
+        server.head(conn)
+        select.select([conn], [], [], 2.1)  # says nothing for longer than the first request had in all
+        say(conn, b"later")
+
+    with serving(handle) as server, keeping(time.monotonic) as kept:
+        assert [read(kept, server, within_s=within) for within in (2.0, WITHIN_S)] == [b"at once", b"later"]
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls: ssl.SSLContext) -> None:

@@ -6,11 +6,14 @@ import base64
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from jobs.bucket.s3 import S3Bucket, open_bucket
+from jobs.connections import Connections
 from jobs.errors import BadCredentials, Unavailable
+from tests.contract.raw import DRIPS, dripping, serving
 from tests.integration.scripted import Script
 
 LISTED = b"""<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
@@ -112,6 +115,44 @@ def test_a_busy_store_is_asked_straight_and_then_twice_through_boto3(
         opened().put("a", b"x")
 
     assert ways(server) == ["straight", "boto3", "boto3"]
+
+
+@pytest.mark.parametrize("where", ["head", "body"])
+def test_a_store_that_drips_is_not_waited_for_and_boto3_is_not_asked_to(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.bucket.direct._REQUEST_S", 0.2)
+    monkeypatch.setattr("jobs.bucket.direct._SLOWEST", 1e12)
+
+    with serving(dripping(*DRIPS[where])) as store:
+        bucket = open_bucket(
+            bucket="shop", endpoint_url=store.base_url, access_key_id="AKIDEXAMPLE", secret_access_key="s"
+        )
+        with pytest.raises(Unavailable, match="s3://shop/a"):
+            bucket.get("a")
+        bucket.close()
+
+        assert len(store.heads) == 1
+
+
+@pytest.mark.parametrize(("most", "seconds"), [(None, 2984), (20_000_000, 500)])
+def test_a_body_has_the_time_that_it_needs_at_a_slow_pace(
+    server: Script, opened: Opened, most: int | None, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[float] = []
+    asking = Connections.asking
+
+    def noted(self: Connections, *asked: Any, within_s: float) -> Any:
+        allowed.append(within_s)
+        return asking(self, *asked, within_s=within_s)
+
+    monkeypatch.setattr(Connections, "asking", noted)
+    bucket = opened()
+
+    bucket.get("a", max_bytes=most)
+    bucket.put("a", bytes(10_000_000))
+
+    assert [round(each) for each in allowed] == [seconds, 400]
 
 
 def test_an_error_that_comes_with_a_200_is_no_copy(

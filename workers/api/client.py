@@ -19,11 +19,11 @@ from pydantic import SecretStr
 
 from config.settings import REFUSED_STATUSES
 from jobs.accounts import MAIN, key_name
-from jobs.connections import AGENT, Answer, Connections, Unanswered
+from jobs.connections import AGENT, Answer, Connections, TooSlow, Unanswered
 from jobs.crashpoints import crashpoint
 from jobs.job import Receipt
 from workers.api import protocol
-from workers.api.line import Line, OneRequestEach, tls_context
+from workers.api.line import AnswerWithin, Line, OneRequestEach, tls_context
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
 from workers.hosts import Target, api_target, key_allowed
 
@@ -38,12 +38,15 @@ HELD_S = 8.0
 """For so long a body that was sent ahead waits for its last part: servers end requests that stand still."""
 
 CONNECT_S = 10.0
+TIMEOUTS_AN_ANSWER = 2.0
+"""The timeout bounds a silence; an answer has so many of them in all, or a byte now and then would hold the thread."""
+
 LARGEST_ANSWER = 1024 * 1024
 """No answer but a result is longer."""
 
 LARGEST_RESULT = 64 * 1024 * 1024
 DOWNLOAD_S = 300.0
-"""A result that has not come whole by then is asked for again: a server that drips would hold the thread for ever."""
+"""A result that has not come whole by then is asked for again."""
 
 
 class NotSent(Exception):
@@ -113,9 +116,8 @@ class Api:
         tls = tls_context()
         # A POST gets a connection of its own: on a kept one, a reset could mean either that the server was just
         # closing it or that it took the task.
-        self._submitter: httpx.BaseTransport = OneRequestEach(
-            lambda: httpx.HTTPTransport(verify=tls, retries=0, trust_env=False)
-        )
+        self._answer_s = TIMEOUTS_AN_ANSWER * timeout_s
+        self._submitter: httpx.BaseTransport = OneRequestEach(lambda: AnswerWithin(tls, self._answer_s))
         self._timeout = httpx.Timeout(timeout_s, connect=CONNECT_S, write=MARK_TO_LAST_S).as_dict()
         self._kept = Connections(tls, connect_s=CONNECT_S, silence_s=timeout_s)
         self._question = lru_cache(maxsize=2048)(self._question_of)
@@ -218,7 +220,7 @@ class Api:
         if target is None:
             return NoAnswer(detail="the polling URL is on a host that is not trusted (RETOUCH_API__TRUSTED_HOSTS)")
         try:
-            with self._kept.asking("GET", target.origin, target.asked, headers) as answer:
+            with self._kept.asking("GET", target.origin, target.asked, headers, within_s=self._answer_s) as answer:
                 body = answer.body(LARGEST_ANSWER)
                 said = protocol.decipher_poll(answer.status, answer.headers, body, task=receipt.task_id, at=self._now())
                 answer.ours = said is not protocol.NOT_OURS
@@ -240,7 +242,7 @@ class Api:
         if target is None:
             return None
         try:
-            with self._kept.asking("GET", target.origin, target.asked, headers) as answer:
+            with self._kept.asking("GET", target.origin, target.asked, headers, within_s=self._answer_s) as answer:
                 body = answer.body(LARGEST_ANSWER)
         except Unanswered:
             return None
@@ -256,8 +258,10 @@ class Api:
         if target is None:
             raise DownloadFailed("the result lies on a host that is not trusted", transient=False)
         try:
-            with self._kept.asking("GET", target.origin, target.asked, {}) as answer:
+            with self._kept.asking("GET", target.origin, target.asked, {}, within_s=DOWNLOAD_S) as answer:
                 return self._delivered(answer)
+        except TooSlow:
+            raise DownloadFailed(f"the result did not come whole in {DOWNLOAD_S:g} s") from None
         except Unanswered as error:
             raise DownloadFailed(str(error)) from None
 
@@ -268,14 +272,11 @@ class Api:
         if answer.status != 200:
             raise DownloadFailed(f"HTTP {answer.status}")
         data = bytearray()
-        began = time.monotonic()
         for piece in answer.pieces(PIECE):
             data += piece
             crashpoint("downloading")
             if len(data) > LARGEST_RESULT:
                 raise DownloadFailed("the result is larger than any picture of the API", transient=False)
-            if time.monotonic() - began > DOWNLOAD_S:
-                raise DownloadFailed(f"only {len(data)} bytes came in {DOWNLOAD_S:g} s")
         announced = answer.headers.get("content-length", "")
         return bytes(data), int(announced) if announced.isdigit() else None
 

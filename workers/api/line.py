@@ -15,7 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
+import httpcore
 import httpx
+
+from workers.streams import Answering
 
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.001, 0.02
 
@@ -59,6 +62,15 @@ def tls_context() -> ssl.SSLContext:
     context = httpx.create_ssl_context()
     context.sslsocket_class = ListeningSocket
     return context
+
+
+class AnswerWithin(httpx.HTTPTransport):
+    """A transport whose answers take so many seconds at most."""
+
+    def __init__(self, tls: ssl.SSLContext, seconds: float) -> None:
+        super().__init__(verify=tls, retries=0, trust_env=False)
+        # httpx lets nobody choose how connections are made, and its own timeouts begin anew with every byte
+        self._pool = httpcore.ConnectionPool(ssl_context=tls, network_backend=Answering(seconds))
 
 
 class OneRequestEach(httpx.BaseTransport):
