@@ -23,7 +23,7 @@ from jobs.connections import AGENT, Answer, Connections, TooSlow, Unanswered
 from jobs.crashpoints import crashpoint
 from jobs.job import Receipt
 from workers.api import protocol
-from workers.api.line import AnswerWithin, Line, OneRequestEach, tls_context
+from workers.api.line import AnswerWithin, Line, OneRequestEach, body_of, tls_context
 from workers.api.protocol import NoAnswer, PollAnswer, SubmitAnswer
 from workers.hosts import Target, api_target, key_allowed
 
@@ -181,6 +181,7 @@ class Api:
 
         headers = {
             "accept": "application/json",
+            "accept-encoding": "identity",  # a compressed answer could unpack to anything
             "user-agent": AGENT,
             "x-key": key.secret.get_secret_value(),
             "content-type": "application/json",
@@ -191,7 +192,7 @@ class Api:
             more = {"trace": line.follow, "timeout": self._timeout}
             request = httpx.Request("POST", self._base_url + path, content=pieces(), headers=headers, extensions=more)
             with closing(self._submitter.handle_request(request)) as response:
-                response.read()
+                said = body_of(response, LARGEST_ANSWER)
         except httpx.HTTPError as error:
             if not released:
                 raise NotSent(_named(error)) from None
@@ -199,7 +200,7 @@ class Api:
         answer = protocol.decipher_submit(
             response.status_code,
             response.headers,
-            response.content,
+            said,
             base_url=self._base_url,
             at=self._now(),
             refused=self._refused,

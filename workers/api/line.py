@@ -12,6 +12,7 @@ import ssl
 import struct
 import termios
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -24,6 +25,9 @@ _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.001, 0.02
 
 _INTERIM = b"HTTP/1.1 1"
 """How an interim answer begins (100 Continue, which some send unasked): the answer proper is still to come."""
+
+_EITHER, _BARE = 32 + zlib.MAX_WBITS, -zlib.MAX_WBITS
+"""zlib's names for its own and gzip's form, and for `deflate` as some servers have it: without either's head."""
 
 
 class ListeningSocket(ssl.SSLSocket):
@@ -110,6 +114,43 @@ class _Closing(httpx.SyncByteStream):
             self._stream.close()
         finally:
             self._transport.close()
+
+
+class TooLarge(httpx.TransportError):
+    """The answer is longer than any of the API's."""
+
+
+def body_of(response: httpx.Response, most: int) -> bytes:
+    """Return the body of an answer, unpacked where a proxy packed it although nobody asked for that.
+
+    Neither of what comes nor of what it unpacks to more than `most` bytes are held: httpx bounds nothing.
+
+    Raises:
+        httpx.HTTPError: it broke off, is not what its encoding says, or longer than that.
+    """
+    data = bytearray()
+    for piece in cast(httpx.SyncByteStream, response.stream):
+        data += piece
+        if len(data) > most:
+            raise TooLarge("")
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        return bytes(data)
+    try:
+        return _unpacked(data, _EITHER, most)
+    except zlib.error:
+        pass
+    try:
+        return _unpacked(data, _BARE, most)
+    except zlib.error:
+        raise httpx.DecodingError("") from None
+
+
+def _unpacked(data: bytes | bytearray, form: int, most: int) -> bytes:
+    found = zlib.decompressobj(form).decompress(data, most + 1)
+    if len(found) > most:
+        raise TooLarge("")
+    return found
 
 
 class Line:
