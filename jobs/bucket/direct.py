@@ -28,6 +28,7 @@ from botocore.httpsession import get_cert_path
 
 from jobs.bucket.signing import UNSIGNED, Signer, query_text
 from jobs.connections import Connections, TooSlow, Unanswered
+from jobs.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,7 +73,7 @@ class Answer:
 class _Place:
     """A bucket's host, and how it answered of late."""
 
-    def __init__(self, base: str, *, silence_s: float, certificates: str) -> None:
+    def __init__(self, base: str, *, silence_s: float, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(base)
         self.host = parts.netloc.rpartition("@")[2]
         self.folder = parts.path.rstrip("/")
@@ -80,7 +81,6 @@ class _Place:
         self.origin = parts.scheme, parts.hostname or "", parts.port or (443 if self.secure else 80)
         self.refusals = 0
         self.rests_until = 0.0
-        tls = ssl.create_default_context(cafile=certificates or None) if self.secure else None
         self.connections = Connections(tls, connect_s=CONNECT_S, silence_s=silence_s)
 
     def refused(self, status: int, at: float) -> None:
@@ -110,7 +110,7 @@ class Direct:
         region: str,
         checksums: bool = True,
         silence_s: float = 30.0,
-        certificates: str = "",
+        tls: ssl.SSLContext | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Ask for buckets where `locate` says that they are, as whoever `secrets` says.
@@ -121,7 +121,7 @@ class Direct:
             region: that requests are signed for.
             checksums: whether bodies go up and come down with a CRC32.
             silence_s: how many seconds of silence count as no answer.
-            certificates: path of the authorities that are believed.
+            tls: whom to trust; None where the store is spoken to in plain HTTP.
             now: the time in epoch seconds.
         """
         self._locate = locate
@@ -129,7 +129,7 @@ class Direct:
         self._region = region
         self._checksums = checksums
         self._silence_s = silence_s
-        self._certificates = certificates
+        self._tls = tls
         self._now = now
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
@@ -142,7 +142,7 @@ class Direct:
         *,
         checksums: bool,
         silence_s: float,
-        certificates: str | None,
+        tls: ssl.SSLContext | None,
     ) -> Direct | None:
         """Return the straight way to where a client goes; None where it signs in another way."""
         region = client.meta.region_name
@@ -168,7 +168,7 @@ class Direct:
             region="us-east-1" if region == "aws-global" else region,
             checksums=checksums,
             silence_s=silence_s,
-            certificates=certificates or get_cert_path(True) or "",
+            tls=tls,
         )
 
     def close(self) -> None:
@@ -249,9 +249,24 @@ class Direct:
                 self._places[bucket] = _Place(
                     self._locate(bucket),
                     silence_s=self._silence_s,
-                    certificates=self._certificates,
+                    tls=self._tls,
                 )
             return self._places[bucket]
+
+
+def trust(authorities: str | None) -> ssl.SSLContext:
+    """Return a context that believes the authorities in a file, or else those that boto3 believes.
+
+    Raises:
+        Refused: there is no such file, or nothing of that kind in it.
+    """
+    try:
+        return ssl.create_default_context(cafile=authorities or get_cert_path(True))
+    except OSError as error:
+        raise Refused(
+            f"The authorities that vouch for the store cannot be read ({type(error).__name__}): AWS_CA_BUNDLE, or"
+            " ca_bundle of the AWS profile, must name a file of certificates in PEM; correct or unset it"
+        ) from None
 
 
 def _sent(

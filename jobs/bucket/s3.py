@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.utils import get_environ_proxies
 
-from jobs.bucket.direct import CONNECT_S, Answer, Direct
+from jobs.bucket.direct import CONNECT_S, Answer, Direct, trust
 from jobs.bucket.documents import copied_etag, page_of
 from jobs.bucket.port import Head, Read
 from jobs.bucket.troubles import COPY, DELETE, LIST, LOOK, READ, WRITE, asking
@@ -66,7 +66,7 @@ def open_bucket(
         tries: how often a call is made before it counts as failed, the first one included.
 
     Raises:
-        Refused: an address or a region that cannot be one.
+        Refused: an address or a region that cannot be one, or authorities that cannot be read.
     """
     check: Literal["when_required", "when_supported"] = (
         "when_required" if checksums == "when_required" else "when_supported"
@@ -99,6 +99,9 @@ def open_bucket(
             "The store's address or region cannot be used: RETOUCH_S3__ENDPOINT_URL must be like"
             " https://s3.example.com and RETOUCH_S3__REGION like eu-central-1"
         ) from None
+    # boto3 would read them with its first request, and call what is wrong with them a store that does not answer
+    secure = client.meta.endpoint_url.startswith("https:")
+    tls = trust(session.get_config_variable("ca_bundle")) if secure else None
     if not straight or credentials is None:
         return S3Bucket(client, bucket)
     direct = Direct.beside(
@@ -106,7 +109,7 @@ def open_bucket(
         credentials.get_frozen_credentials,
         checksums=check == "when_supported",
         silence_s=silence_s,
-        certificates=session.get_config_variable("ca_bundle"),
+        tls=tls,
     )
     return S3Bucket(client, bucket, direct)
 

@@ -6,13 +6,14 @@ import base64
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.bucket.s3 import S3Bucket, open_bucket
 from jobs.connections import Connections
-from jobs.errors import BadCredentials, Unavailable
+from jobs.errors import BadCredentials, Refused, Unavailable
 from tests.contract.raw import DRIPS, dripping, serving
 from tests.integration.scripted import Script
 
@@ -209,6 +210,29 @@ def test_a_password_in_the_stores_address_is_no_part_of_its_host() -> None:
 
     assert place is not None
     assert (place.host, place.origin[1]) == ("store.test", "store.test")
+
+
+@pytest.mark.parametrize("name", ["missing.pem", "empty.pem", ""], ids=["missing", "empty", "a folder"])
+def test_authorities_that_cannot_be_read_are_refused_by_the_name_of_their_setting(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / name))
+
+    with pytest.raises(Refused, match="AWS_CA_BUNDLE"):
+        open_bucket(
+            bucket="shop", endpoint_url="https://127.0.0.1:1", access_key_id="AKIDEXAMPLE", secret_access_key="s"
+        ).get("a")
+
+
+def test_authorities_matter_only_to_a_store_that_is_asked_over_tls(
+    server: Script, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/authorities.pem")
+
+    opened().get("a")
+
+    assert ways(server) == ["straight"]
 
 
 def test_a_store_that_keeps_refusing_is_asked_through_boto3_alone(server: Script, opened: Opened) -> None:
