@@ -59,11 +59,13 @@ class _Late(TimeoutError):
 class Answer:
     """The beginning of an answer, with names of headers in lower case; its body is read by whoever asked."""
 
-    __slots__ = ("_response", "headers", "ours", "status")
+    __slots__ = ("_response", "announced", "headers", "ours", "status")
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
         self.status = response.status
+        self.announced: int | None = response.length
+        """How long the body is said to be, if that can be read and is binding."""
         self.ours = True
         """Set it to False for the answer to somebody else's question: its connection is not kept."""
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}

@@ -397,6 +397,16 @@ def test_a_download_that_breaks_off_may_be_tried_again() -> None:
     assert (caught.value.expired, caught.value.transient) == (False, True)
 
 
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000], ids=["no digit", "more digits than are read"])
+def test_a_length_that_cannot_be_read_says_nothing_of_a_download(length: str) -> None:
+    def handle(server: Server, conn: Conn) -> None:
+        server.whole(conn, 0)
+        conn.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nbytes".encode("latin-1"))
+
+    with serving(handle) as server, api(server.base_url) as found:
+        assert found.download(f"{server.base_url}/r.png") == (b"bytes", None)
+
+
 def test_a_download_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "LARGEST_RESULT", 10_000)
 

@@ -244,6 +244,32 @@ def test_a_poll_that_fails_says_nothing_about_the_task() -> None:
     assert isinstance(polled(200, {"status": "Ready", "result": None}), NoAnswer)
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, "1" + "0" * 5000, "1e400", "1e305"])
+def test_no_number_is_too_large_to_be_read(number: str) -> None:
+    fields = (
+        f'"cost":{number},"credits":{number},"input_mp":{number},"retry_after":{number},"result":{{"seed":{number}}}'
+    )
+
+    submitted(200, f'{{"id":"t",{fields}}}'.encode())
+    submitted(429, f"{{{fields}}}".encode())
+    polled(200, f'{{"id":"t","status":"Ready",{fields}}}'.encode())
+    polled(429, f"{{{fields}}}".encode())
+
+    assert decipher_credits(200, f"{{{fields}}}".encode()) in (KeyWorks(micros=None), None)
+
+
+def test_a_cost_of_more_digits_than_a_float_has_is_no_sum() -> None:
+    answer = submitted(200, b'{"id":"t","cost":1' + b"0" * 400 + b"}")
+
+    assert isinstance(answer, Accepted)
+    assert answer.receipt.cost == NO_SUM
+
+
+@pytest.mark.parametrize("loc", [None, 7, {"body": 1}])
+def test_a_validation_error_whose_place_is_none_is_told_without_it(loc: object) -> None:
+    assert submitted(422, {"detail": [{"loc": loc, "msg": "no"}]}) == RefusedForGood(detail=": no")
+
+
 @given(st.integers(100, 599), st.binary(max_size=200))
 def test_no_answer_whatever_its_bytes_makes_the_reader_raise(status: int, body: bytes) -> None:
     submitted(status, body)

@@ -278,8 +278,7 @@ class Api:
             crashpoint("downloading")
             if len(data) > LARGEST_RESULT:
                 raise DownloadFailed("the result is larger than any picture of the API", transient=False)
-        announced = answer.headers.get("content-length", "")
-        return bytes(data), int(announced) if announced.isdigit() else None
+        return bytes(data), answer.announced
 
 
 def _named(error: httpx.HTTPError) -> str:

@@ -169,7 +169,8 @@ def decipher_credits(status: int, body: bytes) -> KeyWorks | KeyRefused | None:
     data = _json(body)
     if status == 200 and isinstance(data, dict):
         number = _number(data.get("credits"))
-        return KeyWorks(micros=None if number is None else round(number * MICROS_PER_CREDIT))
+        left = None if number is None else _number(number * MICROS_PER_CREDIT)
+        return KeyWorks(micros=None if left is None else round(left))
     if status in (401, 402, 403, 422):
         return KeyRefused(status=status, detail=_detail(data) or f"HTTP {status}")
     return None
@@ -302,10 +303,8 @@ def retry_after(headers: Mapping[str, str], data: object, at: float) -> float | 
 
 
 def _seconds(said: object, at: float) -> float | None:
-    if isinstance(said, bool) or said is None:
-        return None
-    if isinstance(said, int | float):
-        return float(said)
+    if said is None or isinstance(said, bool | int | float):
+        return _number(said)
     text = str(said).strip()
     try:
         return float(text)
@@ -352,9 +351,13 @@ def _micros(credits_: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON sets no bounds to an integer
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _detail(data: object) -> str:
@@ -363,13 +366,13 @@ def _detail(data: object) -> str:
         return ""
     said = data.get("detail", data.get("message", data.get("error")))
     if isinstance(said, list):
-        parts = [
-            f"{'.'.join(str(p) for p in item.get('loc', [])[1:])}: {item.get('msg', '')}"
-            for item in said
-            if isinstance(item, dict)
-        ]
+        parts = [f"{_place(item.get('loc'))}: {item.get('msg', '')}" for item in said if isinstance(item, dict)]
         said = "; ".join(parts)
     return _short(said if isinstance(said, str) else "")
+
+
+def _place(loc: object) -> str:
+    return ".".join(str(part) for part in loc[1:]) if isinstance(loc, list) else ""
 
 
 def _words(details: object) -> str:
