@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from jobs.batch import BatchState
 from jobs.errors import LedgerError, Unavailable
 from jobs.job import FINAL
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.seen import WorkerSeen
 from producers.view import View, eta, reported
 
 LOOK_S = 0.5

@@ -17,7 +17,8 @@ from jobs.bucket.layout import Layout
 from jobs.bucket.port import Bucket
 from jobs.errors import NotFound, RetouchError
 from jobs.job import FINAL
-from jobs.ledger.port import Ledger, WorkerSeen
+from jobs.ledger.port import Ledger
+from jobs.ledger.seen import WorkerSeen
 from jobs.limit import Limit
 from jobs.models import Catalogue
 from jobs.outcome import FOUND, LATE

@@ -17,7 +17,7 @@ import structlog
 
 from jobs.crashpoints import crashpoint
 from jobs.errors import LedgerError, RetouchError, StorageError
-from jobs.ledger.port import SpoolSeen
+from jobs.ledger.seen import SpoolSeen
 from jobs.outcome import found_line
 from jobs.pictures import check_result
 from workers.desk import Desk

@@ -21,7 +21,7 @@ from jobs.errors import LedgerError, StorageError, Superseded
 from jobs.events import Doubted, Event, GivenBack, NotSubmitted
 from jobs.job import Job, State
 from jobs.ledger.change import Closed
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.seen import WorkerSeen
 from jobs.money import Reached
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from jobs.states import apply

@@ -1,4 +1,4 @@
-"""The ledger's life in memory: the epoch in which submissions begin, and what keeps them from it."""
+"""The ledger's life in memory: the twin of `jobs.ledger.life`."""
 
 from __future__ import annotations
 

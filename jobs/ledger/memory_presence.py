@@ -10,7 +10,7 @@ from jobs.latency import Histogram, added, halved
 from jobs.ledger.books import Expiring
 from jobs.ledger.change import SPOOL_S, WORKER_S
 from jobs.ledger.news import ANYBODYS, Freed
-from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
+from jobs.ledger.seen import ParkedKey, SpoolSeen, WorkerSeen
 
 
 class MemoryPresence:

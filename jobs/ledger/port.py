@@ -16,6 +16,7 @@ from jobs.job import Job, Order
 from jobs.latency import Histogram
 from jobs.ledger.change import Closed
 from jobs.ledger.news import Freed
+from jobs.ledger.seen import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.limit import Limit
 from jobs.money import NO_CAPS, Caps, Sums
 from jobs.shares import Priority
@@ -104,43 +105,6 @@ class Hint:
 
     job: str
     paid: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSeen:
-    """A worker process that was alive in the last minute."""
-
-    id: str
-    threads: int
-    edits: int
-    seen_at: float
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolSeen:
-    """A spool as the worker that has it saw it last: paid results on its disk that wait for storage."""
-
-    id: str
-    host: str
-    folder: str
-    results: int
-    bytes: int
-    limit: int
-    """Bytes that may lie there."""
-    full: bool = False
-    """There was no room for another result, so nothing is submitted from there."""
-    trouble: str = ""
-    """Why storage is away, as this worker sees it; empty while it is not."""
-    seen_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParkedKey:
-    """An API key that nobody submits with: what the API said, and since when (epoch seconds)."""
-
-    why: str
-    since: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

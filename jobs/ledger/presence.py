@@ -18,8 +18,8 @@ from jobs.latency import MOST, Histogram
 from jobs.ledger.change import LATENCY_S, SPOOL_S, WORKER_S
 from jobs.ledger.keys import Keys
 from jobs.ledger.news import ANYBODYS, Freed
-from jobs.ledger.port import ParkedKey, SpoolSeen, WorkerSeen
 from jobs.ledger.scripts import Scripts
+from jobs.ledger.seen import ParkedKey, SpoolSeen, WorkerSeen
 
 LISTEN_S = 2.0
 """Who listens looks up so often: whether it is to stop, and whether news were lost."""

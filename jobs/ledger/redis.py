@@ -33,9 +33,9 @@ from jobs.ledger.change import (
 )
 from jobs.ledger.hashes import job_of, progress_of
 from jobs.ledger.leases import LEASE_MS, Leases
+from jobs.ledger.life import RedisLife
 from jobs.ledger.places import RedisPlaces
-from jobs.ledger.port import NO_STEPS, Claim, Epoch, Hint, Recorded, Restored, Steps
-from jobs.models import Catalogue
+from jobs.ledger.port import NO_STEPS, Claim, Hint, Recorded, Restored, Steps
 from jobs.money import NO_CAPS, UNPROVED, Caps, Sums
 
 _RESEND_MS = round(RESEND_S * 1000)
@@ -62,12 +62,8 @@ def connect(url: str, *, connections: int = 200) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-class RedisLedger(Leases, RedisPlaces):
+class RedisLedger(Leases, RedisPlaces, RedisLife):
     """Keeps the contract of `jobs.ledger.port.Ledger` in Redis 6.2 or later (or Valkey)."""
-
-    def __init__(self, client: redis.Redis, catalogue: Catalogue) -> None:
-        super().__init__(client, catalogue)
-        self._trusted = Epoch()
 
     # -- batches
 
@@ -222,25 +218,6 @@ class RedisLedger(Leases, RedisPlaces):
             suffix = f":{key}" if key else ""
             args += [f"settled{suffix}", known.settled, f"doubt_used{suffix}", known.doubt_used]
         self._script("restore_day", [self._keys.money(day)], args)
-
-    # -- the ledger's life
-
-    def epoch(self) -> Epoch:
-        """Return what the ledger says of its life."""
-        found: dict[str, str] = self._guarded(self._client.hgetall, self._keys.epoch)
-        return Epoch(id=found.get("id", ""), intents=int(found.get("n", 0)), guard=found.get("guard", ""))
-
-    def trust(self, epoch: Epoch) -> None:
-        """Let this process submit only while the ledger knows at least this much."""
-        self._trusted = epoch
-
-    def begin_epoch(self, epoch: Epoch, *, after: str = "") -> bool:
-        """Begin a life in place of another, or of none."""
-        return bool(self._script("epoch", [self._keys.epoch], [epoch.id, epoch.intents, after])[0] == "done")
-
-    def guard(self, why: str) -> None:
-        """Let nobody begin a submission until another epoch begins."""
-        self._script("guard", [self._keys.epoch, self._keys.absent], [why])
 
     # -- jobs
 

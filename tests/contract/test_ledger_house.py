@@ -12,7 +12,7 @@ from jobs import events as e
 from jobs.latency import MOST
 from jobs.ledger.change import WORKER_S
 from jobs.ledger.news import ANYBODYS, Freed
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.seen import WorkerSeen
 from jobs.states import apply
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from jobs.batch import document
 from jobs.errors import Superseded
 from jobs.job import Job, State
 from jobs.ledger.change import LEASE_S, RESEND_S
-from jobs.ledger.port import SpoolSeen
+from jobs.ledger.seen import SpoolSeen
 from jobs.states import apply
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from jobs.batch import BatchState
 from jobs.errors import LedgerError
 from jobs.ledger.change import Closed
 from jobs.ledger.keys import DOCUMENTED, PREFIX, Keys
-from jobs.ledger.port import WorkerSeen
 from jobs.ledger.redis import RedisLedger, connect
 from jobs.ledger.scripts import Scripts, source
+from jobs.ledger.seen import WorkerSeen
 from jobs.money import DAYS_KEPT
 from jobs.states import apply
 

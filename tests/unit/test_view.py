@@ -12,7 +12,7 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.bounds import Stop
 from jobs.bucket.layout import Layout
 from jobs.ledger.memory import MemoryLedger
-from jobs.ledger.port import SpoolSeen, WorkerSeen
+from jobs.ledger.seen import SpoolSeen, WorkerSeen
 from producers.view import NO_WORKER, UnknownBatch, View, eta
 from tests.fakes import FakeBucket
 

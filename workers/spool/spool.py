@@ -13,7 +13,7 @@ import structlog
 
 from jobs.errors import RetouchError
 from jobs.job import Job
-from jobs.ledger.port import SpoolSeen
+from jobs.ledger.seen import SpoolSeen
 from jobs.pictures import Picture
 from workers.spool.about import About
 from workers.spool.disk import private_folder
