@@ -188,6 +188,8 @@ class Progress:
     aside: Mapping[str, int] = field(default_factory=dict)
     """Jobs that left their places to other batches for now, by limit group."""
     finished_at: float = 0.0
+    opening: str = ""
+    """Tells one opening of the batch from the next: each round has another, and so has a batch that was put right."""
 
     @property
     def live(self) -> int:

@@ -84,12 +84,15 @@ def feed(batch_id: str, group: str, desk: Desk) -> None:
         try:
             rows = _chunks.rows(batch, group, stretch.start // batch.chunk_rows, desk)
         except StorageError as error:
-            _without_plan(batch_id, error, desk)
+            _without_plan(batch_id, error, progress.opening, desk)
             return
         orders, steps = _taken(rows[stretch.start % batch.chunk_rows :], stretch, batch_id, room)
         crashpoint("rows-read")
-        low = low_water(size)
-        if not desk.ledger.feed(batch_id, group, stretch.start, orders, low=low, round_=batch.round, steps=steps):
+        low, opening = low_water(size), progress.opening
+        fed = desk.ledger.feed(
+            batch_id, group, stretch.start, orders, low=low, round_=batch.round, steps=steps, opening=opening
+        )
+        if not fed:
             return
         crashpoint("jobs-created")
         for order in orders:
@@ -127,11 +130,11 @@ def pause_if_stopped(batch: Batch, progress: Progress, desk: Desk) -> None:
         log.warning("batch paused", batch=batch.id, reason="failures", groups=len(progress.stops))
 
 
-def _without_plan(batch_id: str, error: StorageError, desk: Desk) -> None:
+def _without_plan(batch_id: str, error: StorageError, opening: str, desk: Desk) -> None:
     """Say so. Where storage is only away, the tick asks again; else the batch waits for a person."""
     log.warning("plan not read", batch=batch_id, why=str(error))
     if not isinstance(error, Unavailable):
-        desk.ledger.set_state(batch_id, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN])
+        desk.ledger.set_state(batch_id, BatchState.PAUSED, "storage", only_from=[BatchState.OPEN], opening=opening)
 
 
 class _Chunks:

@@ -1,7 +1,8 @@
 """Finishing: the report is written from the plan and the outcomes, then the batch leaves Redis.
 
 It may run twice, and at the same time as a crash: a lock keeps it single as far as possible, and every file it
-writes is the same again. A batch is `done` only after its `summary.json` lies in the bucket.
+writes is the same again. Who is held up for longer than the lock lasts may wake in a later round of the batch, so all
+of it is for the one opening that it began with. A batch is `done` only after its `summary.json` lies in the bucket.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,28 +53,43 @@ def over(batch: Batch, progress: Progress) -> bool:
 
 def finish(batch_id: str, desk: Desk) -> None:
     """Write a batch's report and close it, if nothing of it is left to do."""
-    with _locked(f"finish:{batch_id}", desk) as mine:
+    with _locked(f"finish:{batch_id}", desk) as ours:
         found = desk.ledger.batch(batch_id)
-        if not mine or found is None or not over(*found):
+        if ours is None or found is None or not over(*found):
             return
         batch, progress = found
+        opening = progress.opening
         crashpoint("finish-begun")
         flush(batch_id, desk)
-        _write_report(batch, progress, desk)
+
+        def overtaken() -> bool:
+            """Whether somebody else finishes the batch, has done so, or has even opened its next round."""
+            now = desk.ledger.batch(batch_id)
+            stands = now is not None and (now[1].opening, now[1].finished_at) == (opening, progress.finished_at)
+            return not stands or not ours()
+
+        written = _write_report(batch, progress, desk, overtaken)
         crashpoint("report-written")
-        desk.ledger.mark_finished(batch_id)
+        if not written or not desk.ledger.mark_finished(batch_id, opening=opening):
+            log.warning("held up until somebody else had finished the batch", batch=batch_id, round=batch.round)
+            return
         crashpoint("finish-marked")
         if progress.state is not BatchState.CANCELLED:
             states = [BatchState.OPEN, BatchState.PAUSED, BatchState.DONE]
-            desk.ledger.set_state(batch_id, BatchState.DONE, "", only_from=states)
+            desk.ledger.set_state(batch_id, BatchState.DONE, "", only_from=states, opening=opening)
             crashpoint("batch-done")
         if not progress.held:
             # Where a charge has become known since the flush, the tick sends us again.
-            desk.ledger.forget(batch_id, if_flushed=True)
+            desk.ledger.forget(batch_id, if_flushed=True, opening=opening)
         log.info("batch finished", batch=batch_id, held=progress.held)
 
 
-def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
+def _write_report(batch: Batch, progress: Progress, desk: Desk, overtaken: Callable[[], bool]) -> bool:
+    """Write every file of the report; False, and no further file, once we are `overtaken`.
+
+    Who is suspended between that look and the write can still overwrite one file of the next round: a store knows no
+    condition that would refuse it.
+    """
     at = desk.now()
     uri = desk.layout.uri(desk.bucket.name, desk.layout.batch(batch.id, "report.html"))
     told = document(batch, progress, report=uri)
@@ -102,12 +118,19 @@ def _write_report(batch: Batch, progress: Progress, desk: Desk) -> None:
             at=at,
             each=lambda one: _learn(one, batch.origin, changes),
         )
+        if overtaken():
+            return False
         _remember(state, changes, batch)
         for file in sorted(report.files, key=lambda name: name == SUMMARY):  # the summary last: it says `done`
+            if overtaken():
+                return False
             kind = _type_of(file, batch.table.encoding)
             desk.bucket.put_file(desk.layout.batch(batch.id, file), folder / file, content_type=kind)
         if batch.round > 1 and failed_name(batch.table) not in report.files:  # an earlier round's
+            if overtaken():
+                return False
             desk.bucket.delete(desk.layout.batch(batch.id, failed_name(batch.table)))
+    return True
 
 
 def _type_of(file: str, encoding: str) -> str:
@@ -200,25 +223,32 @@ def _thumbnail(key: str, desk: Desk, bucket: str = "") -> bytes | None:
 
 
 @contextmanager
-def _locked(name: str, desk: Desk) -> Iterator[bool]:
-    """Hold a lock, renewed by a thread for as long as the body runs; yields whether it is ours."""
+def _locked(name: str, desk: Desk) -> Iterator[Callable[[], bool] | None]:
+    """Hold a lock, renewed by a thread for as long as the body runs; yields what says whether it is ours still.
+
+    Yields None where somebody else holds it.
+    """
     token = uuid.uuid4().hex
-    mine = desk.ledger.lock(name, token, LOCK_S)
     ended = threading.Event()
+
+    def ours() -> bool:
+        return desk.ledger.lock(name, token, LOCK_S)
+
+    if not ours():
+        yield None
+        return
 
     def renew() -> None:
         while not ended.wait(LOCK_S / 3):
             try:
-                desk.ledger.lock(name, token, LOCK_S)
+                ours()
             except LedgerError as error:
                 log.warning("lock not renewed", name=name, why=str(error))
 
     keeper = threading.Thread(target=renew, name=f"lock-{name}", daemon=True)
-    if mine:
-        keeper.start()
+    keeper.start()
     try:
-        yield mine
+        yield ours
     finally:
         ended.set()
-        if mine:
-            desk.ledger.unlock(name, token)
+        desk.ledger.unlock(name, token)

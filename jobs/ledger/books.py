@@ -5,6 +5,7 @@ These are the mutable hearts of `jobs.ledger.memory`; whoever holds one holds th
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -78,6 +79,7 @@ class Books:
     outcomes: list[str] = field(default_factory=list)
     outcomes_at: float = 0.0
     pending: tuple[int, Sequence[str]] | None = None
+    opening: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
     def opened(cls, batch: Batch) -> Self:
@@ -119,6 +121,7 @@ class Books:
             low=dict(self.low),
             ceiling=self.ceiling,
             finished_at=self.finished_at,
+            opening=self.opening,
             about=dict(self.about),
             credits=dict(self.credits),
             stops=dict(self.ends.stops),

@@ -64,6 +64,7 @@ def progress_of(found: Mapping[str, str]) -> Progress:
         shares={group: places for group, places in under("share:").items() if places},
         aside={group: jobs for group, jobs in under("aside:").items() if jobs},
         finished_at=int(found.get("finished_at", 0)) / 1000,
+        opening=found.get("opened", ""),
     )
 
 

@@ -75,9 +75,10 @@ class MemoryLedger(MemoryGate):
         only_from: Sequence[BatchState],
         only_reason: str | None = None,
         about: Mapping[str, Any] | None = None,
+        opening: str = "",
     ) -> bool:
         with self._lock:
-            books = self._books.get(batch)
+            books = self._opened(batch, opening)
             if books is None:
                 return False
             if (books.state, books.reason) == (state, reason):
@@ -90,6 +91,11 @@ class MemoryLedger(MemoryGate):
                     self._indexes.put(job, Index.DUE, self.now())
                     self._hot[job].job = replace(self._hot[job].job, not_before=0.0)
             return True
+
+    def _opened(self, batch: str, opening: str) -> Books | None:
+        """Return a batch's books, if it is the opening of it that is meant; empty means any."""
+        books = self._books.get(batch)
+        return books if books and opening in ("", books.opening) else None
 
     def resume_groups(self, batch: str, group: str = "") -> None:
         with self._lock:
@@ -110,10 +116,12 @@ class MemoryLedger(MemoryGate):
             if batch in self._books:
                 self._books[batch].credits = json.loads(said)
 
-    def mark_finished(self, batch: str) -> None:
+    def mark_finished(self, batch: str, *, opening: str = "") -> bool:
         with self._lock:
-            if batch in self._books:
-                self._books[batch].finished_at = self.now()
+            books = self._opened(batch, opening)
+            if books is not None:
+                books.finished_at = self.now()
+            return books is not None
 
     def stage(self, batch: str, group: str, rows: int) -> None:
         with self._lock:
@@ -131,9 +139,10 @@ class MemoryLedger(MemoryGate):
         low: int,
         round_: int = 1,
         steps: Steps = NO_STEPS,
+        opening: str = "",
     ) -> bool:
         with self._lock:
-            books = self._books.get(batch)
+            books = self._opened(batch, opening)
             if books is None or books.state is not BatchState.OPEN:
                 return False
             to = cursor + len(orders) if steps.to is None else steps.to
@@ -192,14 +201,17 @@ class MemoryLedger(MemoryGate):
         with self._lock:
             return self._books[batch].outcomes_waiting(self.now()) if batch in self._books else (0, 0.0)
 
-    def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
+    def forget(self, batch: str, *, if_flushed: bool = False, opening: str = "") -> bool:
         with self._lock:
-            if if_flushed and self.outcomes_waiting(batch)[0]:
+            if batch not in self._books:
+                return True
+            books = self._opened(batch, opening)
+            if books is None or (if_flushed and (books.jobs or books.outcomes or books.pending)):
                 return False
-            books = self._books.pop(batch, None)
-            for job in books.jobs if books else ():
+            for job in books.jobs:
                 del self._hot[job]
                 self._indexes.put(job, Index.NONE)
+            del self._books[batch]
             return True
 
     # -- jobs

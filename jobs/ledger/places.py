@@ -48,9 +48,10 @@ class RedisPlaces(Presence):
                 args += [f"low:{group}", low_water(size)]
         self._set_fields(batch, args)
 
-    def _set_fields(self, batch: str, args: Sequence[str | int]) -> None:
-        """Set fields of a batch that the ledger holds: name and value of each."""
-        self._script("set_field", [self._keys.batch(batch), self._keys.absent], args)
+    def _set_fields(self, batch: str, args: Sequence[str | int], opening: str = "") -> bool:
+        """Set fields of a batch, name and value of each; False where the ledger does not hold it, or this opening."""
+        keys = [self._keys.batch(batch), self._keys.absent]
+        return bool(self._script("set_field", keys, [opening, *args])[0] == "done")
 
     def remove_strays(self) -> int:
         """Free slots whose job does not hold them; return how many."""

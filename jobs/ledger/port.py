@@ -145,10 +145,12 @@ class Ledger(Protocol):
         only_from: Sequence[BatchState],
         only_reason: str | None = None,
         about: Mapping[str, Any] | None = None,
+        opening: str = "",
     ) -> bool:
         """Move a batch's state if it is one of `only_from`; waiting jobs become due when it opens or is cancelled.
 
-        With `only_reason` it must wait for that reason now. `about` are further facts about the new reason.
+        With `only_reason` it must wait for that reason now, with `opening` it must be that one (`Progress.opening`).
+        `about` are further facts about the new reason.
         """
 
     def resume_groups(self, batch: str, group: str = "") -> None:
@@ -167,8 +169,8 @@ class Ledger(Protocol):
         slot, and come back before others are fed.
         """
 
-    def mark_finished(self, batch: str) -> None:
-        """Note that a batch's report lies in the bucket as of now."""
+    def mark_finished(self, batch: str, *, opening: str = "") -> bool:
+        """Note that a batch's report lies in the bucket as of now; False where it is gone, or open anew."""
 
     def stage(self, batch: str, group: str, rows: int) -> None:
         """Raise the mark up to which a group's rows can be fed."""
@@ -183,8 +185,10 @@ class Ledger(Protocol):
         low: int,
         round_: int = 1,
         steps: Steps = NO_STEPS,
+        opening: str = "",
     ) -> bool:
-        """Create these jobs and move the group's cursor past them; False, and nothing, unless it stands at `cursor`.
+        """Create these jobs and move the group's cursor past them; False, and nothing, unless it stands at `cursor`, in
+        this opening of the batch if one is given.
 
         `steps` says of which rows between no jobs are created. `low` is the number of hot jobs under which the next
         feed is wanted. Without orders only `low` is set.
@@ -205,8 +209,10 @@ class Ledger(Protocol):
     def outcomes_waiting(self, batch: str) -> tuple[int, float]:
         """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
 
-    def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
-        """Remove everything of a batch; with `if_flushed` only if no outcome waits to be written. False: not done."""
+    def forget(self, batch: str, *, if_flushed: bool = False, opening: str = "") -> bool:
+        """Remove everything of a batch. False, and nothing, where it is not the opening that is meant, or, with
+        `if_flushed`, where a job is left or an outcome waits to be written.
+        """
 
     def restore(self, batch: Batch, restored: Restored) -> bool:
         """Put a batch back, paused; False where the ledger holds it (then nothing changes)."""

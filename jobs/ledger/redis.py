@@ -97,12 +97,13 @@ class RedisLedger(Leases, RedisPlaces, RedisLife):
         only_from: Sequence[BatchState],
         only_reason: str | None = None,
         about: Mapping[str, Any] | None = None,
+        opening: str = "",
     ) -> bool:
         """Move a batch's state if it is one of `only_from`, and waits for `only_reason` if one is given."""
         k = self._keys
         keys = [k.batch(batch), k.jobs(batch), k.due, k.absent]
         facts = json.dumps(about) if about else ""
-        args = [str(state), reason, k.job(""), facts, "*" if only_reason is None else only_reason]
+        args = [str(state), reason, k.job(""), facts, "*" if only_reason is None else only_reason, opening]
         args += [str(s) for s in only_from]
         return bool(self._script("set_state", keys, args)[0] == "done")
 
@@ -115,9 +116,9 @@ class RedisLedger(Leases, RedisPlaces, RedisLife):
         """Let a batch spend this much in all (micro-dollars)."""
         self._set_fields(batch, ["ceiling", micros])
 
-    def mark_finished(self, batch: str) -> None:
+    def mark_finished(self, batch: str, *, opening: str = "") -> bool:
         """Note that a batch's report lies in the bucket as of now."""
-        self._set_fields(batch, ["finished_at", round(self.now() * 1000)])
+        return self._set_fields(batch, ["finished_at", round(self.now() * 1000)], opening)
 
     def stage(self, batch: str, group: str, rows: int) -> None:
         """Raise the mark up to which a group's rows can be fed."""
@@ -133,6 +134,7 @@ class RedisLedger(Leases, RedisPlaces, RedisLife):
         low: int,
         round_: int = 1,
         steps: Steps = NO_STEPS,
+        opening: str = "",
     ) -> bool:
         """Create these jobs and move the cursor past them, if it stands at `cursor`."""
         k = self._keys
@@ -140,7 +142,7 @@ class RedisLedger(Leases, RedisPlaces, RedisLife):
         to = cursor + len(orders) if steps.to is None else steps.to
         args: list[str | int] = [group, cursor, to, steps.behind, op, low, _RESEND_MS]
         blank = Job(order=orders[0], round=round_).live_json() if orders else {}
-        args += [json.dumps(blank, separators=(",", ":")), len(steps.over)]
+        args += [json.dumps(blank, separators=(",", ":")), opening, len(steps.over)]
         for over in steps.over.items():
             args += over
         for order in orders:
@@ -184,11 +186,11 @@ class RedisLedger(Leases, RedisPlaces, RedisLife):
             return max(int(length), 1), 1e9
         return int(length), max(self.now() - int(since or 0) / 1000, 0.0) if length else 0.0
 
-    def forget(self, batch: str, *, if_flushed: bool = False) -> bool:
-        """Remove everything of a batch; with `if_flushed` only if no outcome waits to be written."""
+    def forget(self, batch: str, *, if_flushed: bool = False, opening: str = "") -> bool:
+        """Remove everything of a batch; with `if_flushed` only if no job is left and no outcome waits to be written."""
         k = self._keys
         keys = [k.batch(batch), k.jobs(batch), k.outcomes(batch), k.batches, k.leases, k.due, k.doubts]
-        return bool(self._script("forget", keys, [batch, k.job(""), int(if_flushed)])[0] == "done")
+        return bool(self._script("forget", keys, [batch, k.job(""), int(if_flushed), opening])[0] == "done")
 
     def restore(self, batch: Batch, restored: Restored) -> bool:
         """Put a batch back, paused; False where the ledger holds it."""

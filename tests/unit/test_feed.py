@@ -192,6 +192,23 @@ def test_of_two_feeders_at_the_same_cursor_one_feeds(monkeypatch: pytest.MonkeyP
     assert house.progress().hot["flux"] == 8
 
 
+def test_a_feed_that_was_held_up_into_the_next_round_creates_none_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house(slots=4)
+    batch = planned(house, 3)
+    read = feeding._chunks.rows
+
+    def slow(*what: Any) -> Sequence[Row]:
+        rows = read(*what)
+        house.ledger.forget("b")
+        house.ledger.open_batch(replace(batch, round=2))
+        return rows
+
+    monkeypatch.setattr(feeding._chunks, "rows", slow)
+    feed("b", "flux", house.desk)
+
+    assert (house.ledger.jobs_of("b"), house.progress().cursors) == ([], {"flux": 0})
+
+
 def test_a_plan_that_cannot_be_read_now_is_asked_for_again_by_the_tick() -> None:
     house = make_house()
     planned(house, 4)

@@ -65,9 +65,9 @@ def test_a_charge_that_becomes_known_while_the_report_is_written_comes_into_the_
     charge = late_line(JOB, receipt("t2"))
     mark = house.ledger.mark_finished
 
-    def late(batch: str) -> None:
-        mark(batch)
+    def late(batch: str, *, opening: str) -> bool:
         house.ledger.late_receipt(batch, charge, COST)
+        return mark(batch, opening=opening)
 
     monkeypatch.setattr(house.ledger, "mark_finished", late)
     finish("b", house.desk)
