@@ -47,7 +47,7 @@ DOCUMENTED: tuple[tuple[str, str, str], ...] = (
     (
         "bought:<fingerprint>",
         "string: the job that buys it, or `filed:` and when",
-        "transitions; `filed` expires after 2 min",
+        "transitions; `forget`; `filed` expires after 2 min",
     ),
     (
         "money:<day>",

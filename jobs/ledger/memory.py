@@ -209,10 +209,19 @@ class MemoryLedger(MemoryGate):
             if books is None or (if_flushed and (books.jobs or books.outcomes or books.pending)):
                 return False
             for job in books.jobs:
-                del self._hot[job]
-                self._indexes.put(job, Index.NONE)
+                self._let_go(self._hot.pop(job))
             del self._books[batch]
             return True
+
+    def _let_go(self, hot: Hot) -> None:
+        """Give back what a job had open that leaves without an end; its slot stays to the strays."""
+        job = hot.job
+        withheld = hot.reserve if hot.seat == Seat.HELD else 0
+        moved = {"reserved": -hot.reserve, "unproved": -hot.unproved, "withheld": -withheld}
+        self._days.add(job.day, job.key_id, moved)
+        if self._bought.get(job.fingerprint) == job.id:
+            del self._bought[job.fingerprint]
+        self._indexes.put(job.id, Index.NONE)
 
     # -- jobs
 
@@ -323,7 +332,7 @@ class MemoryLedger(MemoryGate):
     def _move_slot(self, change: Change) -> None:
         found = change.was_state == State.IN_DOUBT and change.state == State.RUNNING
         if change.slot and change.fingerprint and (found or change.slot != change.was_slot):
-            self._bought[change.fingerprint] = self._bought.get(change.fingerprint) or change.job
+            self._bought[change.fingerprint] = self._bought_by(change.fingerprint) or change.job
         if change.slot == change.was_slot:
             return
         pools = [pool(change.account, group.name) for group in self._catalogue.lineage(change.group)]

@@ -57,13 +57,18 @@ class MemoryGate(MemoryPlaces):
         filed_at = self._filed.get(change.fingerprint)
         if (filed_at is not None and filed_at >= looked_at) or 0.0 < looked_at < self.now() - FILED_S:
             return Recorded(closed=Closed.JUST_FILED)
-        if self._bought.get(change.fingerprint, change.job) != change.job:
+        if self._bought_by(change.fingerprint) not in (None, change.job):
             return Recorded(closed=Closed.BEING_BOUGHT)
         fits = self._days.admit(change, books, caps)
         if isinstance(fits, TooDear):
             closed = Closed.MONEY_OPEN if fits.waits else CEILINGS[fits.place]
             return Recorded(closed=closed, needed=0 if fits.waits else fits.needed)
         return replace(change, reserve=fits.reserve, unproved=fits.unproved)
+
+    def _bought_by(self, fingerprint: str) -> str | None:
+        """Return the job that buys a fingerprint; none where that has left the ledger without an end."""
+        buyer = self._bought.get(fingerprint)
+        return buyer if buyer in self._hot else None
 
     def _allowance(self, change: Change, hot: Hot, books: Books) -> Recorded | Change:
         if books.sums["doubt_used"] + change.doubt_used > books.batch.allowance:

@@ -210,8 +210,10 @@ class Ledger(Protocol):
         """Return how many outcomes wait to be set apart, and for how many seconds the oldest has."""
 
     def forget(self, batch: str, *, if_flushed: bool = False, opening: str = "") -> bool:
-        """Remove everything of a batch. False, and nothing, where it is not the opening that is meant, or, with
-        `if_flushed`, where a job is left or an outcome waits to be written.
+        """Remove everything of a batch, and what its jobs had reserved of their days, or were buying.
+
+        False, and nothing, where it is not the opening that is meant, or, with `if_flushed`, where a job is left or an
+        outcome waits to be written.
         """
 
     def restore(self, batch: Batch, restored: Restored) -> bool:

@@ -190,7 +190,8 @@ class RedisLedger(Leases, RedisPlaces, RedisLife):
         """Remove everything of a batch; with `if_flushed` only if no job is left and no outcome waits to be written."""
         k = self._keys
         keys = [k.batch(batch), k.jobs(batch), k.outcomes(batch), k.batches, k.leases, k.due, k.doubts]
-        return bool(self._script("forget", keys, [batch, k.job(""), int(if_flushed), opening])[0] == "done")
+        args: list[str | int] = [batch, k.job(""), int(if_flushed), opening, k.money(""), k.bought("")]
+        return bool(self._script("forget", keys, args)[0] == "done")
 
     def restore(self, batch: Batch, restored: Restored) -> bool:
         """Put a batch back, paused; False where the ledger holds it."""

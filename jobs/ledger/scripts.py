@@ -21,6 +21,7 @@ _SHARED = {
     "resubmit": ("seats", "money", "bounds", "change"),
     "claim": ("seats",),
     "late": ("money",),
+    "forget": ("money",),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ import pytest
 from config.catalogue import shipped_catalogue
 from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
+from jobs.events import Begun
 from jobs.intent import Intent
 from jobs.job import Job, Receipt, State
+from jobs.ledger.change import Closed
 from jobs.ledger.memory import MemoryLedger
 from jobs.money import PROOF_EDITS, Days, Sums
 from jobs.outcome import late_line
+from jobs.states import apply
 from producers.daybook import restore_today
 from producers.reconcile import Finding, examine, put_right
 from tests.fakes import FakeBucket
@@ -369,3 +373,41 @@ def test_sums_of_a_day_that_redis_still_has_are_not_lowered(bucket: FakeBucket, 
     day, key = restored(bucket, ledger)
 
     assert (day.settled, key.settled) == (70_000, 30_000)
+
+
+# -- what the old ledger had open
+
+
+def began(batch: Batch, ledger: MemoryLedger) -> Closed | None:
+    """Open a batch and begin the submission of its first row; return why it did not begin."""
+    assert ledger.open_batch(replace(batch, ceiling=1_000_000))
+    assert ledger.feed(batch.id, "flux", 0, [row(1).order(batch.id)], low=1)
+    job = ledger.claim(f"{batch.id}.1", "w1").job
+    assert job is not None
+    begun = apply(job, Begun(fingerprint="same", key_id="k1", day=DAY), NOW)
+    return ledger.begin(job, begun).closed
+
+
+def test_what_the_old_ledger_had_open_of_a_row_that_has_ended_is_open_no_more(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    batch = batch_of(bucket, rows=1)
+    began(batch, ledger)
+    outcome(bucket, 1, "moderated", reason="request_moderated", cost_usd=0.0)
+
+    righted(batch, bucket, ledger)
+    reserved = ledger.money(DAY).reserved
+
+    assert reserved == 0
+    assert began(replace(batch, id="winter"), ledger) is None
+
+
+def test_what_the_old_ledger_had_reserved_for_a_row_in_doubt_is_reserved_once(
+    bucket: FakeBucket, ledger: MemoryLedger
+) -> None:
+    batch = batch_of(bucket, rows=1)
+    began(batch, ledger)
+
+    righted(batch, bucket, ledger)
+
+    assert ledger.money(DAY).reserved == row(1).at_most

@@ -35,7 +35,7 @@ if seen_id ~= '' and (e[1] ~= seen_id or tonumber(e[2] or '0') < seen_n) then re
 local wait = redis.call('PTTL', throttle)
 if wait > 0 then return {'throttled', now, wait} end
 
-local buyer, looked_at = redis.call('GET', KEYS[8]), tonumber(ARGV[7])
+local buyer, looked_at = bought_by(change), tonumber(ARGV[7])
 local filed_at = buyer and string.match(buyer, '^filed:(%d+)$')
 if looked_at > 0 and now - looked_at > 120000 then return {'just_filed', now, 0} end  -- FILED_S
 if filed_at then

@@ -3,6 +3,14 @@ local function none_left(change)
   return change.final and redis.call('SCARD', KEYS[3]) == 0
 end
 
+-- Who buys the fingerprint, or that it is filed; none where who bought it has left the ledger without an end.
+local function bought_by(change)
+  local buyer = redis.call('GET', KEYS[8])
+  if not buyer or buyer == change.job or string.match(buyer, '^filed:') then return buyer end
+  local prefix = string.sub(KEYS[1], 1, #KEYS[1] - #change.job)
+  return redis.call('HEXISTS', prefix .. buyer, 'live') == 1 and buyer
+end
+
 -- Carries out a change (see jobs/ledger/change.py) on a job that is known to be as expected.
 -- KEYS: 1 job, 2 batch, 3 jobs of the batch, 4 outcomes, 5 leases, 6 due, 7 doubts, 8 bought, 9 money of the day,
 -- 10.. slots
@@ -19,8 +27,8 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
   end
   -- Nor need a doubt that was made of a lost ledger have known what it bought.
   local bought_now = change.slot ~= change.was_slot or (change.was_state == 'in_doubt' and change.state == 'running')
-  if change.slot ~= '' and change.fingerprint ~= '' and bought_now then
-    redis.call('SET', KEYS[8], change.job, 'NX')
+  if change.slot ~= '' and change.fingerprint ~= '' and bought_now and not bought_by(change) then
+    redis.call('SET', KEYS[8], change.job)
   end
 
   local reserve, unproved = move_money(change, job, batch)
