@@ -120,7 +120,13 @@ WAIT_REASONS: Mapping[str, Reason] = _table(
         "no",
         True,
     ),
-    Reason("doubt", "Rows in doubt wait for a decision.", "operator", "maybe", True),
+    Reason(
+        "doubt",
+        "Too many rows are held in doubt; `retouch retry --in-doubt` or `retouch cancel --in-doubt` decides.",
+        "operator",
+        "maybe",
+        True,
+    ),
 )
 
 FLAGS: Mapping[str, str] = {

@@ -35,6 +35,7 @@ def buy_again(batch: Batch, ledger: Ledger, hints: Hints) -> int:
         ledger.set_ceiling(batch.id, found[1].ceiling + job.order.reserve)
         if _decided(job, Resubmitted(), ledger):
             again.append(job.id)
+    _let_go(batch, ledger)
     hints.look(again)
     return len(again)
 
@@ -46,8 +47,15 @@ def give_up(batch: Batch, ledger: Ledger, hints: Hints) -> int:
         LedgerError: the ledger cannot be reached; what it took before stands.
     """
     given_up = sum(_decided(job, Cancelled(), ledger) for job in held(batch.id, ledger))
+    if _let_go(batch, ledger):
+        hints.feed(batch.id, batch.groups)
     hints.finish(batch.id)
     return given_up
+
+
+def _let_go(batch: Batch, ledger: Ledger) -> bool:
+    """Let a batch go on that waited for this decision. The tick would do so too, but who follows it looks at once."""
+    return ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.PAUSED,), only_reason="doubt")
 
 
 def _decided(job: Job, event: Event, ledger: Ledger) -> bool:

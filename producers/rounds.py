@@ -98,7 +98,7 @@ def ended(batch: str, ledger: Ledger, *, sleep: Callable[[float], None] = time.s
     while (found := ledger.batch(batch)) is not None:
         progress = found[1]
         over = progress.state in (BatchState.DONE, BatchState.CANCELLED)
-        if over and progress.held and progress.finished_at:
+        if progress.held and (progress.finished_at if over else progress.reason == "doubt"):
             message = f"{progress.held:,} rows of {batch} are held in doubt: they may have been paid for."
             remedy = (
                 f"`retouch retry {batch} --in-doubt` buys them again, `retouch cancel {batch} --in-doubt` does not."

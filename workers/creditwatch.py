@@ -54,11 +54,11 @@ class CreditWatch:
         self._not_before = 0.0
         self._judging_since: float | None = None
         self._over: set[str] = set()
-        """Batches that were over with doubts when they were last asked for: a look since then has known of it."""
+        """Batches that were over, or stuck, with doubts when they were last asked for: a look since then has known."""
 
     def holds_back(self, batch: str, progress: Progress, *, over: bool) -> bool:
-        """Whether a batch that is over should not be reported yet, because its doubts are being judged, or may be at
-        the next look: its last row may have ended since this one."""
+        """Whether a batch that is over, or stuck in doubt, should not be reported or paused yet, because its doubts are
+        being judged, or may be at the next look: its last row may have ended since this one."""
         if not (over and progress.held and self._desk.settles_by_credits) or progress.finished_at:
             self._over.discard(batch)
             return False
@@ -184,8 +184,8 @@ class CreditWatch:
             crashpoint("proved-uncharged")
         for batch in {job.order.batch for job in again}:
             desk.ledger.set_state(batch, BatchState.OPEN, "", only_from=[BatchState.DONE])
-            # Held doubts count as spent, so they may be why it waits.
-            desk.ledger.set_state(batch, BatchState.OPEN, "", only_from=[BatchState.PAUSED], only_reason="cap")
+            for reason in ("cap", "doubt"):  # held doubts count as spent, and many stop a batch: they may be why
+                desk.ledger.set_state(batch, BatchState.OPEN, "", only_from=[BatchState.PAUSED], only_reason=reason)
         for job in again:
             desk.send(EDIT, job.id)
             log.info("doubt was not charged, and is asked again", **job.log_context())

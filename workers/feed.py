@@ -17,7 +17,7 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.bounds import Why
 from jobs.crashpoints import crashpoint
 from jobs.errors import StorageError, Unavailable
-from jobs.job import Order
+from jobs.job import Order, State
 from jobs.ledger.change import WAITING_LIMIT
 from jobs.ledger.port import Steps
 from jobs.queues import EDIT, FEED
@@ -122,12 +122,40 @@ def pause_if_stopped(batch: Batch, progress: Progress, desk: Desk) -> None:
     if progress.state is not BatchState.OPEN or not progress.stops or progress.live != progress.stopped:
         return
     left = progress.stopped or any(progress.behind.values())
-    unfed = any(progress.cursors.get(group, 0) < rows for group, rows in batch.groups.items())
+    unfed = _unfed(batch, progress)
     if not left or (unfed and progress.waiting < WAITING_LIMIT) or any(wants(batch, progress, g) for g in batch.groups):
         return
-    about = {"why": str(Why.LEFT)}
-    if desk.ledger.set_state(batch.id, BatchState.PAUSED, "failures", only_from=[BatchState.OPEN], about=about):
+    about, states, opening = {"why": str(Why.LEFT)}, [BatchState.OPEN], progress.opening
+    if desk.ledger.set_state(batch.id, BatchState.PAUSED, "failures", only_from=states, about=about, opening=opening):
         log.warning("batch paused", batch=batch.id, reason="failures", groups=len(progress.stops))
+
+
+def stuck_in_doubt(batch: Batch, progress: Progress) -> bool:
+    """Whether so many rows of an open batch are held in doubt that no more are fed, and nothing else is under way."""
+    if progress.state is not BatchState.OPEN or progress.held < WAITING_LIMIT or progress.live:
+        return False
+    return _unfed(batch, progress) or any(progress.behind.values())
+
+
+def pause_in_doubt(batch: Batch, progress: Progress, desk: Desk) -> None:
+    """Pause a batch that is stuck in doubt: it waits for a decision."""
+    states, opening = [BatchState.OPEN], progress.opening
+    if desk.ledger.set_state(batch.id, BatchState.PAUSED, "doubt", only_from=states, opening=opening):
+        log.warning("batch paused", batch=batch.id, reason="doubt", held=progress.held)
+
+
+def go_on_after_doubts(batch: Batch, progress: Progress, desk: Desk) -> None:
+    """Let a batch go on that was stuck in doubt, once few rows are held, or some of them are to be asked again."""
+    if progress.state is not BatchState.PAUSED or progress.reason != "doubt":
+        return
+    if progress.held >= WAITING_LIMIT and not progress.counts.get(State.QUEUED):
+        return
+    if desk.ledger.set_state(batch.id, BatchState.OPEN, "", only_from=[BatchState.PAUSED], only_reason="doubt"):
+        log.info("the batch goes on: rows in doubt were settled", batch=batch.id, held=progress.held)
+
+
+def _unfed(batch: Batch, progress: Progress) -> bool:
+    return any(progress.cursors.get(group, 0) < rows for group, rows in batch.groups.items())
 
 
 def _without_plan(batch_id: str, error: StorageError, opening: str, desk: Desk) -> None:

@@ -27,7 +27,7 @@ from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
 from jobs.states import apply
 from workers.creditwatch import CreditWatch
 from workers.desk import Desk
-from workers.feed import pause_if_stopped, wants
+from workers.feed import go_on_after_doubts, pause_if_stopped, pause_in_doubt, stuck_in_doubt, wants
 from workers.finish import over
 from workers.keeper import RENEW_S
 from workers.keywatch import KeyWatch
@@ -149,6 +149,7 @@ class Tick:
         if progress.state is BatchState.PAUSED and progress.reason == "cap":
             let_go(batch, progress, desk)
         self._keys.let_go(batch_id, progress)
+        go_on_after_doubts(batch, progress, desk)
         pause_if_stopped(batch, progress, desk)
         for group in batch.groups:
             if wants(batch, progress, group) and progress.hot.get(group, 0) < max(progress.low.get(group, 1), 1):
@@ -159,8 +160,10 @@ class Tick:
         if progress.state is BatchState.DONE and progress.counts.get(State.QUEUED):
             # A held row was to be asked again, and whoever said so died, or a report was being written.
             desk.ledger.set_state(batch_id, BatchState.OPEN, "", only_from=[BatchState.DONE])
-        ended = over(batch, progress)
-        held_back = self._credits.holds_back(batch_id, progress, over=ended)
+        ended, stuck = over(batch, progress), stuck_in_doubt(batch, progress)
+        held_back = self._credits.holds_back(batch_id, progress, over=ended or stuck)
+        if stuck and not held_back:
+            pause_in_doubt(batch, progress, desk)
         if ended and not held_back and (lines or not (progress.held and progress.finished_at)):
             desk.send(FINISH, batch_id)
 

@@ -1,4 +1,4 @@
-"""Why a batch waits for money, or because too much failed, in a person's words and with the arithmetic."""
+"""Why a batch waits for money or for a decision, in a person's words and with the arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GROUPS_SHOWN = 5
 
 
 def why_waits(document: Mapping[str, Any]) -> str:
-    """Return the sentence about a batch that waits for money or after failures, with what to do; else nothing."""
+    """Return the sentence about a batch that waits for money or a decision, with what to do; else nothing."""
     if document["state"] != "paused":
         return ""
     batch = shown(document["batch"])
@@ -23,6 +23,12 @@ def why_waits(document: Mapping[str, Any]) -> str:
         stops = "".join(f" {sentence}" for sentence in stopped_groups(document))
         remedy = f"Look at why, then `retouch resume {batch}` goes on, with `--group` one group alone."
         return f"{failures_sentence(document['stopped_for'])}{stops} {remedy}"
+    if document["reason"] == "doubt":
+        held = counted(document["held"], "row")
+        decide = (
+            f"`retouch retry {batch} --in-doubt` buys them again, `retouch cancel {batch} --in-doubt` gives them up"
+        )
+        return f"{held} are held in doubt, so no more are begun. {decide}; then the batch goes on."
     cap = document["cap"]
     if document["reason"] != "cap" or cap is None:
         return ""

@@ -106,7 +106,8 @@ def before_it_ran(batch: Batch, row: Row, progress: Progress | None) -> str:
         return f"It has not run: nobody has opened the batch. `retouch resume {batch.id}` does."
     if progress.state is BatchState.PAUSED:
         said = REASONS[progress.reason].sentence if progress.reason in REASONS else progress.reason
-        return f"It has not run: the batch is paused ({said}). `retouch resume {batch.id}` goes on."
+        goes_on = "" if progress.reason == "doubt" else f" `retouch resume {batch.id}` goes on."
+        return f"It has not run: the batch is paused ({said}).{goes_on}"
     if progress.state is BatchState.CANCELLED:
         return "It did not run: the batch was cancelled first."
     staged = progress.staged.get(row.limit_group, 0)

@@ -80,7 +80,7 @@ def needs(found: Document) -> list[str]:
             said.append(f"Paused: {found['detail']}")
         elif reason is not None:
             said.append(f"Paused: {reason.sentence} ({reason.acts}; `retouch resume {shown(found['batch'])}`)")
-    if found["held"]:
+    if found["held"] and found["reason"] != "doubt":  # of which it is said already
         said.append(f"{counted(found['held'], 'row')} held in doubt: {REASONS['in_doubt'].sentence}")
         decide = "`retouch retry {0} --in-doubt` buys them again, `retouch cancel {0} --in-doubt` gives them up"
         said.append(decide.format(shown(found["batch"])))

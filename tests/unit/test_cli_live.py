@@ -74,6 +74,16 @@ def test_markup_in_a_name_stays_text() -> None:
     assert "[red]x[/red]" in drawn(document(batch="[red]x[/red]"))
 
 
+@pytest.mark.parametrize("show", [lambda found: " ".join(needs(found)), line])
+def test_a_batch_that_waits_in_doubt_says_once_how_to_decide(show: Any) -> None:
+    detail = "500 rows held in doubt: `retouch retry autumn-1 --in-doubt` buys them again."
+
+    said = show(document(state="paused", reason="doubt", held=500, detail=detail))
+
+    assert said.count("`retouch retry autumn-1 --in-doubt`") == 1
+    assert "resume" not in said
+
+
 def test_a_pause_says_who_does_what() -> None:
     said = needs(document(state="paused", reason="key"))
 

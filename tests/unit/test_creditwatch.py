@@ -13,6 +13,7 @@ from jobs.ledger.memory import MemoryLedger
 from jobs.ledger.port import Epoch, Recorded
 from jobs.queues import EDIT, FINISH
 from tests.unit.desks import COST, KEY, RESERVE, URL, House, make_house, receipt
+from workers import feed as feeding
 from workers.api.protocol import KeyRefused, KeyWorks
 from workers.creditwatch import AGAIN_S, AGREE_S, PATIENCE_S, CreditWatch
 from workers.tick import Tick
@@ -308,14 +309,51 @@ def test_a_batch_that_was_done_goes_on() -> None:
     assert house.progress().state is BatchState.OPEN
 
 
-def test_a_batch_whose_ceiling_its_doubts_had_used_up_goes_on() -> None:
+@pytest.mark.parametrize("reason", ["cap", "doubt"])
+def test_a_batch_whose_doubts_had_used_up_its_ceiling_or_were_too_many_goes_on(reason: str) -> None:
     house, watch = watched()
     held(house)
-    house.ledger.set_state("b", BatchState.PAUSED, "cap", only_from=[BatchState.OPEN])
+    house.ledger.set_state("b", BatchState.PAUSED, reason, only_from=[BatchState.OPEN])
 
     judged(house, watch)
 
     assert house.progress().state is BatchState.OPEN
+
+
+def test_a_batch_that_is_stuck_in_doubt_goes_on_if_none_was_charged_and_waits_for_a_person_if_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeding, "WAITING_LIMIT", 1)
+    states = {}
+    for charged in (0, COST):
+        house, watch = watched(rows=1, groups={"flux": 2})
+        held(house)
+        left(house, MICROS - charged)
+        tick = Tick(house.desk)
+        tick._credits = watch
+        for _ in range(4):
+            tick.once()
+            house.clock.advance(AGREE_S)
+        states[charged] = (house.progress().state, house.progress().reason)
+
+    assert states == {0: (BatchState.OPEN, ""), COST: (BatchState.PAUSED, "doubt")}
+
+
+def test_a_batch_is_not_paused_over_doubts_that_are_being_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "WAITING_LIMIT", 1)
+    house, watch = watched(rows=1, groups={"flux": 2})
+    held(house)
+    left(house, MICROS - COST)
+    tick = Tick(house.desk)
+    tick._credits = watch
+    states = []
+
+    for _ in range(3):
+        tick.once()
+        states.append(house.progress().state)
+        house.clock.advance(AGREE_S)
+
+    assert states == [BatchState.OPEN, BatchState.PAUSED, BatchState.PAUSED]
 
 
 def test_a_batch_that_was_paused_by_hand_stays_paused() -> None:

@@ -8,7 +8,7 @@ from jobs.batch import Batch, BatchState
 from jobs.events import Accepted, Doubted, Held
 from jobs.held import held
 from jobs.job import Job, State
-from jobs.queues import EDIT, FINISH
+from jobs.queues import EDIT, FEED, FINISH
 from jobs.states import apply
 from producers.doubts import buy_again, give_up
 from tests.unit.desks import RESERVE, House, make_house, receipt
@@ -17,11 +17,13 @@ from tests.unit.desks import RESERVE, House, make_house, receipt
 class Told:
     """Hints that are only noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, feeding: bool = False) -> None:
+        self.feeding = feeding
         self.hints: list[tuple[str, ...]] = []
 
     def feed(self, batch: str, groups: Iterable[str]) -> None:
-        raise AssertionError("nothing is fed")
+        assert self.feeding, "nothing is fed"
+        self.hints += [(FEED, batch, group) for group in groups]
 
     def look(self, jobs: Iterable[str]) -> None:
         self.hints += [(EDIT, job) for job in jobs]
@@ -37,6 +39,13 @@ def held_house() -> tuple[House, Job]:
     job = house.moved(doubted, Held())
     house.ledger.set_state("b", BatchState.DONE, "", only_from=[BatchState.OPEN])
     return house, job
+
+
+def waiting_house() -> House:
+    """Return a house whose batch is paused, because too many of its rows are held."""
+    house, _ = held_house()
+    house.ledger.set_state("b", BatchState.PAUSED, "doubt", only_from=[BatchState.DONE])
+    return house
 
 
 def agreed(house: House) -> Batch:
@@ -57,6 +66,24 @@ def test_what_is_bought_again_is_counted_as_what_could_have_been_paid_twice_and_
     assert now.state is BatchState.OPEN
     assert (now.doubt_used, now.ceiling) == (RESERVE, before.ceiling + RESERVE)
     assert hints.hints == [(EDIT, "b.1")]
+
+
+def test_a_batch_that_waited_over_its_doubts_goes_on_when_they_are_bought_again() -> None:
+    house = waiting_house()
+
+    buy_again(agreed(house), house.ledger, Told())
+
+    assert (house.progress().state, house.progress().reason) == (BatchState.OPEN, "")
+
+
+def test_a_batch_that_waited_over_its_doubts_goes_on_when_they_are_given_up() -> None:
+    house = waiting_house()
+    hints = Told(feeding=True)
+
+    give_up(agreed(house), house.ledger, hints)
+
+    assert (house.progress().state, house.progress().reason) == (BatchState.OPEN, "")
+    assert hints.hints == [(FEED, "b", "flux"), (FINISH, "b")]
 
 
 def test_asking_twice_buys_once() -> None:

@@ -64,6 +64,13 @@ def test_an_outcome_is_said_in_words(outcome: dict[str, Any], said: str) -> None
     assert said in in_words(outcome)
 
 
+def test_a_row_behind_too_many_doubts_is_not_said_to_go_on_with_resume() -> None:
+    said = before_it_ran(BATCH, row("https://x/a.jpg"), progress(BatchState.PAUSED, "doubt"))
+
+    assert "`retouch retry --in-doubt`" in said
+    assert "resume" not in said
+
+
 @pytest.mark.parametrize(
     ("found", "image", "said"),
     [

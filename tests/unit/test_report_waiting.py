@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.batch import Batch, BatchState, Progress, document
+from jobs.batch import Batch, BatchState, Progress, document, exit_code
 from jobs.bounds import Stop
 from jobs.money import Reached
 from jobs.report.wording import shown
@@ -67,6 +67,16 @@ def test_a_batch_that_waits_after_failures_says_how_many_and_which_groups_are_st
         " The group knives is stopped: 17 of its last 30 were moderated."
         " Look at why, then `retouch resume b-1` goes on, with `--group` one group alone."
     )
+
+
+def test_a_batch_that_waits_in_doubt_says_how_many_rows_and_how_to_decide() -> None:
+    found = told("doubt", held=500)
+
+    assert found["detail"] == (
+        "500 rows are held in doubt, so no more are begun. `retouch retry b-1 --in-doubt` buys them again,"
+        " `retouch cancel b-1 --in-doubt` gives them up; then the batch goes on."
+    )
+    assert exit_code(found) == 5
 
 
 @pytest.mark.parametrize(

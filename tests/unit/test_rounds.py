@@ -23,6 +23,7 @@ from producers.numbers import RowNumbers
 from producers.rounds import NoRound, Round, Wish, begin, choose, ended, planned_round
 from producers.submit import PlanWriter
 from tests.fakes import Conditional, FakeBucket
+from tests.unit.test_doubts import waiting_house
 
 LAYOUT = Layout()
 CATALOGUE = shipped_catalogue()
@@ -248,6 +249,15 @@ def test_a_batch_that_runs_is_told_as_running(bucket: FakeBucket, ledger: Memory
         ended("autumn", ledger)
 
     assert told.value.code == "running"
+
+
+def test_a_batch_that_waits_in_doubt_is_told_as_such() -> None:
+    house = waiting_house()
+
+    with pytest.raises(NoRound) as told:
+        ended("b", house.ledger)
+
+    assert told.value.code == "in_doubt"
 
 
 def test_a_batch_that_has_just_ended_is_waited_for(bucket: FakeBucket, ledger: MemoryLedger) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from jobs.batch import BatchState
+from jobs.batch import BatchState, document, exit_code
 from jobs.errors import LedgerError
-from jobs.events import Accepted, Doubted, GivenBack, Held, NotSubmitted
+from jobs.events import Accepted, Begun, Cancelled, Doubted, Event, GivenBack, Held, NotSubmitted, Resubmitted
 from jobs.job import Job, State
 from jobs.money import Caps, Days, Reached
 from jobs.queues import EDIT, FEED, FINISH, FLUSH, SETTLE
-from tests.unit.desks import COST, KEY, OTHER_KEY, RESERVE, House, make_house, receipt
+from tests.unit.desks import COST, KEY, OTHER_KEY, RESERVE, House, make_house, make_order, receipt
+from workers import feed as feeding
 from workers.away import LASTING_S
 from workers.edit import edit
 from workers.tick import FLUSH_AGE_S, Tick, after_lapse, take_over
@@ -325,6 +326,93 @@ def test_a_batch_that_somebody_paused_meanwhile_stays_paused() -> None:
     ticked(house)
 
     assert house.progress().reason == "operator"
+
+
+# -- many rows in doubt
+
+
+def held_house(monkeypatch: pytest.MonkeyPatch, *, held: int = 2, fed: int = 2, rows: int = 3) -> House:
+    """Return a house in which two held rows stop a batch, so many are held, and `fed` of its rows were fed."""
+    monkeypatch.setattr(feeding, "WAITING_LIMIT", 2)
+    house = make_house()
+    house.desk.settles_by_credits = False
+    house.open(rows, feed=False, allowance=0)
+    house.ledger.feed("b", "flux", 0, [make_order(n) for n in range(1, fed + 1)], low=1)
+    for number in range(1, held + 1):
+        hold(house, f"b.{number}")
+    return house
+
+
+def hold(house: House, job: str) -> None:
+    """Let a doubt about a job wait for a person."""
+    submitted = house.moved(house.claimed(job), Begun(fingerprint=job, key_id=KEY.id, day="2027-01-15"))
+    house.moved(submitted, Doubted(detail="", wait=1.0), Held())
+
+
+def test_a_batch_that_is_fed_no_further_over_its_doubts_says_that_it_waits_for_a_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = held_house(monkeypatch)
+
+    ticked(house)
+
+    found = house.ledger.batch("b")
+    assert found is not None
+    told = document(*found)
+    assert (told["state"], told["reason"], exit_code(told)) == ("paused", "doubt", 5)
+    assert "`retouch retry b --in-doubt` buys them again" in told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("case", "amounts"),
+    [
+        ("few are held", {"held": 1, "fed": 1}),
+        ("something is under way", {"fed": 3, "rows": 4}),
+        ("every row was fed", {"rows": 2}),
+    ],
+)
+def test_a_batch_with_doubts_is_not_paused_over_them_where(
+    monkeypatch: pytest.MonkeyPatch, case: str, amounts: dict[str, int]
+) -> None:
+    house = held_house(monkeypatch, **amounts)
+
+    ticked(house)
+
+    assert house.progress().state is BatchState.OPEN, case
+
+
+@pytest.mark.parametrize(("event", "goes_on"), [(Cancelled(), True), (Resubmitted(), True), (None, False)])
+def test_a_batch_that_waits_over_its_doubts_goes_on_when_one_is_settled(
+    monkeypatch: pytest.MonkeyPatch, event: Event | None, goes_on: bool
+) -> None:
+    house = held_house(monkeypatch)
+    ticked(house)
+    if event is not None:
+        house.moved(house.stands(), event)
+
+    ticked(house)
+
+    assert (house.progress().state is BatchState.OPEN) is goes_on
+
+
+def test_rows_that_are_asked_again_run_although_many_others_stay_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = held_house(monkeypatch, held=3, fed=3, rows=4)
+    ticked(house)
+    house.moved(house.stands(), Resubmitted())
+
+    ticked(house)
+
+    assert (house.progress().state, house.progress().held) == (BatchState.OPEN, 2)
+
+
+def test_a_batch_in_doubt_that_was_paused_by_hand_stays_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = held_house(monkeypatch)
+    house.ledger.set_state("b", BatchState.PAUSED, "operator", only_from=[BatchState.OPEN])
+    house.moved(house.stands(), Cancelled())
+
+    ticked(house)
+
+    assert (house.progress().state, house.progress().reason) == (BatchState.PAUSED, "operator")
 
 
 def ended(house: House, rows: int = 2) -> None:
