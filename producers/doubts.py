@@ -19,22 +19,15 @@ from producers.messages import Hints
 
 
 def buy_again(batch: Batch, ledger: Ledger, hints: Hints) -> int:
-    """Queue every held job of a batch again and return how many; its ceiling rises by what they may cost.
+    """Queue every held job of a batch again and return how many; with each the ceiling rises by what it may cost.
 
-    A second call does nothing to the jobs of the first.
+    A second call does nothing to the jobs of the first, at the same time neither.
 
     Raises:
         LedgerError: the ledger cannot be reached; what it took before goes on.
     """
     ledger.set_state(batch.id, BatchState.OPEN, "", only_from=(BatchState.DONE,))
-    again = []
-    for job in held(batch.id, ledger):
-        found = ledger.batch(batch.id)
-        if found is None:
-            break
-        ledger.set_ceiling(batch.id, found[1].ceiling + job.order.reserve)
-        if _decided(job, Resubmitted(), ledger):
-            again.append(job.id)
+    again = [job.id for job in held(batch.id, ledger) if _decided(job, Resubmitted(), ledger)]
     _let_go(batch, ledger)
     hints.look(again)
     return len(again)

@@ -155,6 +155,7 @@ class Books:
     def count(self, change: Change, moved: Mapping[str, int], now: float) -> None:
         """Add what a transition changes in the sums; `moved` is its money."""
         self.sums.update(moved)
+        self.ceiling += change.ceiling
         for name in ("doubts", "held"):
             self.sums[name] += getattr(change, name)
         self.price_paid[change.model] += change.settled

@@ -195,6 +195,8 @@ class Change:
     """(disk, rows) to add to what the batch has on each."""
     doubts: int
     doubt_used: int
+    ceiling: int
+    """By how much the batch's ceiling rises: a person who buys again what is held agrees to what it may cost."""
     bound: str
     """The group of the manifest with which its end counts."""
     ended: str
@@ -255,6 +257,7 @@ class Change:
             kept=_kept(before, after),
             doubts=after.doubts - before.doubts,
             doubt_used=_doubt_used(before, after),
+            ceiling=_doubt_used(before, after) if before.held else 0,
             bound=after.order.bound,
             ended=str(_ended(before, after)),
             end_cost=after.cost,

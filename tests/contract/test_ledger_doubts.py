@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -180,6 +181,53 @@ def test_what_a_late_receipt_brought_is_not_bought_by_another_row(house: House) 
     said = house.ledger.begin(second, house.to_begin(second, "same"))
 
     assert said.closed is Closed.BEING_BOUGHT
+
+
+# -- a held doubt is bought again
+
+
+def test_what_is_held_and_bought_again_raises_the_ceiling_by_what_it_may_cost(house: House) -> None:
+    held = house.held(house.one())
+    ceiling = house.progress().ceiling
+
+    house.ledger.record(held, resubmitted(house, held))
+
+    assert house.progress().ceiling == ceiling + RESERVE
+
+
+def test_two_who_buy_again_at_once_raise_the_ceiling_once_for_each_row(house: House) -> None:
+    house.open()
+    rows = [house.held(job) for job in house.feed(5)]
+    ceiling, start, moved = house.progress().ceiling, threading.Barrier(2), []
+
+    def race() -> None:
+        start.wait(10)
+        for row in rows:
+            with suppress(Superseded):
+                house.ledger.record(row, resubmitted(house, row))
+                moved.append(row.id)
+
+    threads = [threading.Thread(target=race) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert sorted(moved) == [row.id for row in rows]
+    assert house.progress().ceiling == ceiling + 5 * RESERVE
+
+
+@pytest.mark.parametrize("why", ["out of the allowance", "proved not charged"])
+def test_a_doubt_that_nobody_pays_for_again_leaves_the_ceiling_as_it_is(house: House, why: str) -> None:
+    doubt = house.doubted(house.one())
+    ceiling = house.progress().ceiling
+
+    if why == "out of the allowance":
+        house.ledger.resubmit(doubt, resubmitted(house, doubt))
+    else:
+        house.moved(doubt, e.Held(), e.Resubmitted(proved=True))
+
+    assert house.progress().ceiling == ceiling
 
 
 def test_a_held_doubt_can_be_settled_after_its_batch_is_done(house: House) -> None:

@@ -59,7 +59,7 @@ class Machine(RuleBasedStateMachine):
         self.seats: dict[str, Seat] = {}
         self.over: set[str] = set()
         """Slots that were not taken through the gate: the API counts them whether or not there is room."""
-        self.late = self.lines = self.used = 0
+        self.late = self.lines = self.used = self.raised = 0
 
     @initialize()
     def open(self) -> None:
@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
             groups = {"flux", before.order.limit_group}
             assert all(had[group] < SIZES[group] for group in groups)
             money = self.house.progress()
-            assert money.settled + money.reserved + money.doubt_used <= CEILING
+            assert money.settled + money.reserved + money.doubt_used <= money.ceiling
             assert money.state is BatchState.OPEN
             assert not [
                 job
@@ -165,10 +165,25 @@ class Machine(RuleBasedStateMachine):
         after = apply(before, event, self.ledger.now())
         if isinstance(event, e.Resubmitted):
             said = self.ledger.resubmit(before, after)
-            self.used += 0 if said.closed else RESERVE
+            if not said.closed:
+                self.asked_again(before)
+                assert self.used <= ALLOWANCE
         else:
             said = self.ledger.record(before, after)
         self.follow(before, after, said)
+
+    @precondition(lambda self: any(job.held for job in self.jobs.values()))
+    @rule(pick=picks)
+    def buy_again_what_is_held(self, pick: int) -> None:
+        held = [job for job in self.jobs.values() if job.held]
+        before = held[pick % len(held)]
+        after = apply(before, e.Resubmitted(), self.ledger.now())
+        self.follow(before, after, self.ledger.record(before, after))
+        self.asked_again(before)
+
+    def asked_again(self, before: Job) -> None:
+        self.used += RESERVE
+        self.raised += RESERVE if before.held else 0
 
     def event(self, kind: type[e.Event], wait: float, cost: int | None) -> e.Event:
         result = self.house.filed().result
@@ -295,8 +310,9 @@ class Machine(RuleBasedStateMachine):
         progress = self.house.progress()
         assert progress.reserved == RESERVE * sum(holds_reserve(job) for job in self.jobs.values())
         assert progress.settled == self.late + sum(job.cost for job in (*self.jobs.values(), *self.ended.values()))
-        assert progress.doubt_used == self.used <= ALLOWANCE
+        assert progress.doubt_used == self.used
         assert progress.withheld == RESERVE * sum(job.held for job in self.jobs.values())
+        assert progress.ceiling == CEILING + self.raised
 
     @invariant()
     def the_days_money_is_that_of_what_began_on_it(self) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 from jobs.batch import Batch, BatchState
+from jobs.errors import LedgerError
 from jobs.events import Accepted, Doubted, Held
 from jobs.held import held
 from jobs.job import Job, State
+from jobs.ledger.port import Recorded
 from jobs.queues import EDIT, FEED, FINISH
 from jobs.states import apply
 from producers.doubts import buy_again, give_up
@@ -84,6 +88,26 @@ def test_a_batch_that_waited_over_its_doubts_goes_on_when_they_are_given_up() ->
 
     assert (house.progress().state, house.progress().reason) == (BatchState.OPEN, "")
     assert hints.hints == [(FEED, "b", "flux"), (FINISH, "b")]
+
+
+def test_a_command_that_was_broken_off_and_is_given_again_raises_the_ceiling_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house, _ = held_house()
+    ceiling = house.progress().ceiling
+    record, broken = house.ledger.record, [True]
+
+    def breaks(before: Job, after: Job) -> Recorded:
+        if broken and broken.pop():
+            raise LedgerError
+        return record(before, after)
+
+    monkeypatch.setattr(house.ledger, "record", breaks)
+    with pytest.raises(LedgerError):
+        buy_again(agreed(house), house.ledger, Told())
+    buy_again(agreed(house), house.ledger, Told())
+
+    assert house.progress().ceiling == ceiling + RESERVE
 
 
 def test_asking_twice_buys_once() -> None:

@@ -33,6 +33,7 @@ local function carry_out(change, op, now, tombstone_s, lease_ms)
 
   local reserve, unproved = move_money(change, job, batch)
   if change.doubts ~= 0 then redis.call('HINCRBY', batch, 'doubts', change.doubts) end
+  if change.ceiling ~= 0 then redis.call('HINCRBY', batch, 'ceiling', change.ceiling) end
   if change.held ~= 0 then redis.call('HINCRBY', batch, 'held', change.held) end
   for _, reason in ipairs(change.reasons) do
     redis.call('HINCRBY', batch, 'rows:' .. reason[1], reason[2])
