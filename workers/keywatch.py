@@ -13,7 +13,7 @@ import structlog
 
 from config.settings import SettingsError
 from jobs.batch import BatchState, Progress
-from jobs.ledger.port import ParkedKey
+from jobs.ledger.seen import ParkedKey
 from jobs.money import DAYS_KEPT
 from workers.api.protocol import KeyRefused, KeyWorks
 from workers.desk import Desk

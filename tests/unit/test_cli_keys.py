@@ -15,7 +15,7 @@ from jobs.batch import Batch
 from jobs.bucket.layout import Layout
 from jobs.events import Begun
 from jobs.ledger.memory import MemoryLedger
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.seen import WorkerSeen
 from jobs.states import apply
 from producers.cli import run
 from producers.cli.house import House

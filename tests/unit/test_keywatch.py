@@ -12,7 +12,7 @@ from config.settings import read_settings
 from jobs.accounts import key_name
 from jobs.batch import BatchState
 from jobs.events import Begun, GivenBack
-from jobs.ledger.port import WorkerSeen
+from jobs.ledger.seen import WorkerSeen
 from tests.unit.desks import KEY, OTHER_KEY, House, make_house
 from workers.api.client import Key
 from workers.api.protocol import KeyRefused, KeyWorks
