@@ -76,6 +76,8 @@ class Answer:
         Raises:
             Unanswered: it broke off, or took too long.
         """
+        if self.announced == 0:  # a 204 may say `chunked` all the same: nothing comes that could be waited for
+            return
         try:
             while piece := self._response.read1(size):
                 yield piece
@@ -90,11 +92,10 @@ class Answer:
         Raises:
             Unanswered: it broke off, took too long, or is longer than `most` bytes.
         """
-        announced = self._response.length
-        if announced is not None and announced > most:
+        if self.announced is not None and self.announced > most:
             raise Unanswered("TooLarge")
-        if announced is not None and announced <= _AT_ONCE:
-            return self._whole(announced)
+        if self.announced is not None and 0 < self.announced <= _AT_ONCE:
+            return self._whole(self.announced)
         data = bytearray()
         for piece in self.pieces():
             data += piece
@@ -265,7 +266,8 @@ class Connections:
         try:
             answer = Answer(response)
             yield answer
-            ended = response.isclosed() or response.length == 0
+            # what says `chunked` and has no body may send the end of one later
+            ended = response.isclosed() or (response.length == 0 and not response.chunked)
             whole = ended and response.status >= 200 and answer.ours and not response.will_close
         finally:
             response.close()

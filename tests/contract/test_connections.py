@@ -252,6 +252,24 @@ def test_a_body_that_breaks_off_is_no_answer_and_its_connection_is_not_kept() ->
         assert read(kept, server) == b"whole"
 
 
+@pytest.mark.parametrize("how", ["whole", "in pieces"])
+def test_a_body_that_cannot_come_is_not_waited_for_and_its_connection_is_not_kept(how: str) -> None:
+    asked_more: list[bytes] = []
+
+    def handle(server: Server, conn: Conn) -> None:
+        server.head(conn)
+        conn.sendall(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
+        asked_more.append(conn.recv(1))
+
+    with serving(handle) as server, keeping() as kept:
+        for _ in range(2):
+            with asking(kept, server) as found:
+                said = found.body(MOST) if how == "whole" else b"".join(found.pieces())
+            assert said == b""
+
+    assert asked_more == [b"", b""]
+
+
 @pytest.mark.parametrize("head", [b"Content-Length: 2000", b"Connection: close"])
 def test_a_body_that_is_too_long_is_not_read_to_its_end(head: bytes) -> None:
     def handle(server: Server, conn: Conn) -> None:
