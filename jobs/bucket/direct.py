@@ -37,6 +37,9 @@ _NOTHING = hashlib.sha256(b"").hexdigest()
 _REFUSALS = 3
 """So many in a row that the store did not find fault with itself, and boto3 alone speaks to that bucket for a while."""
 
+_OF_THE_MOMENT = frozenset({404, 408, 409, 412, 429})
+"""Answers below 500 that find no fault with how the request was made: boto3 would have got them as well."""
+
 _REST_S = 60.0
 _BUCKETS = 100
 """Inputs may lie in any number of buckets; beyond so many, they are asked for through boto3."""
@@ -85,10 +88,14 @@ class _Place:
 
     def refused(self, status: int, at: float) -> None:
         """Note an answer that was not good; too many that find fault with the request, and it is asked no more."""
-        if status < 500 and status not in (404, 412, 429):
+        if status < 500 and status not in _OF_THE_MOMENT:
             self.refusals += 1
         if self.refusals >= _REFUSALS:
             self.refusals, self.rests_until = 0, at + _REST_S
+
+
+class NotAsked(Exception):
+    """Nothing was sent: the straight way does not lead there, or rests."""
 
 
 class _NoBody:
@@ -188,7 +195,7 @@ class Direct:
         good: Collection[int] = (200,),
         most: int | None = None,
     ) -> Answer | None:
-        """Ask once, and return a good answer, or None: ask boto3.
+        """Ask once, and return a good answer, or None: ask boto3, with one try fewer.
 
         Args:
             method: of HTTP.
@@ -201,6 +208,7 @@ class Direct:
             most: bytes of the answer's body; a longer one is not read.
 
         Raises:
+            NotAsked: boto3 has to be, with every try.
             TooSlow: the time of the request ran out while the store was answering. It would for boto3, too, which
                 does not look at it.
         """
@@ -208,10 +216,10 @@ class Direct:
         try:
             place = self._place(bucket)
             if place is None or at < place.rests_until:
-                return None
+                raise NotAsked
             secrets = self._secrets()
         except boto.BotoCoreError:
-            return None
+            raise NotAsked from None
         asked = query or {}
         path = f"{place.folder}/{quote(key, safe='/~')}" if key else place.folder or "/"
         said, payload = {"host": place.host, **(headers or {})}, _NOTHING

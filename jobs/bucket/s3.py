@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
@@ -21,7 +22,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.utils import get_environ_proxies
 
-from jobs.bucket.direct import CONNECT_S, Answer, Direct, trust
+from jobs.bucket.direct import CONNECT_S, Answer, Direct, NotAsked, trust
 from jobs.bucket.documents import copied_etag, page_of
 from jobs.bucket.port import Head, Read
 from jobs.bucket.troubles import COPY, DELETE, LIST, LOOK, READ, WRITE, asking
@@ -79,27 +80,30 @@ def open_bucket(
         config = Config(
             connect_timeout=CONNECT_S,
             read_timeout=silence_s,
-            retries={"mode": "standard", "total_max_attempts": tries - straight},  # the straight way is the first try
             max_pool_connections=connections,
             s3={"addressing_style": "path" if endpoint_url else "auto"},
             request_checksum_calculation=check,
             response_checksum_validation=check,
             user_agent=AGENT,  # else it is put together anew for every request, at a twentieth of its cost
         )
-        client = Session(botocore_session=session).client(
+        make = partial(
+            Session(botocore_session=session).client,
             "s3",
             endpoint_url=endpoint_url,
             aws_access_key_id=access_key_id,
             aws_secret_access_key=secret_access_key,
             region_name=region,
-            config=config,
         )
+        client = make(config=config.merge(_trying(tries)))
+        # The straight way is the first try of what is asked on it. A client cannot be told so for a single call, and
+        # another one costs hundredths of a second.
+        second = make(config=config.merge(_trying(tries - 1))) if straight else client
     except (ValueError, boto.BotoCoreError):  # their text repeats the address, which may hold a password
         raise Refused(
             "The store's address or region cannot be used: RETOUCH_S3__ENDPOINT_URL must be like"
             " https://s3.example.com and RETOUCH_S3__REGION like eu-central-1"
         ) from None
-    # boto3 would read them with its first request, and call what is wrong with them a store that does not answer
+    # boto3 reads the authorities with its first request, and calls what is wrong with them a store that does not answer
     secure = client.meta.endpoint_url.startswith("https:")
     tls = trust(session.get_config_variable("ca_bundle")) if secure else None
     if not straight or credentials is None:
@@ -111,7 +115,11 @@ def open_bucket(
         silence_s=silence_s,
         tls=tls,
     )
-    return S3Bucket(client, bucket, direct)
+    return S3Bucket(client, bucket, direct, second)
+
+
+def _trying(times: int) -> Config:
+    return Config(retries={"mode": "standard", "total_max_attempts": times})
 
 
 def _session(*, own_credentials: bool) -> botocore.session.Session:
@@ -132,8 +140,12 @@ def _session(*, own_credentials: bool) -> botocore.session.Session:
 class S3Bucket:
     """`jobs.bucket.port.Bucket` over boto3. Any number of threads may use it at once."""
 
-    def __init__(self, client: S3Client, name: str, direct: Direct | None = None) -> None:
+    def __init__(
+        self, client: S3Client, name: str, direct: Direct | None = None, second: S3Client | None = None
+    ) -> None:
+        """Ask a client, or `direct` and then `second`, which has one try fewer."""
         self._client = client
+        self._second = second or client
         self._name = name
         self._direct = direct
 
@@ -149,14 +161,17 @@ class S3Bucket:
         """Close every connection."""
         if self._direct is not None:
             self._direct.close()
+        self._second.close()
         self._client.close()
 
-    def _asked(self, method: str, bucket: str, key: str = "", **more: Any) -> Answer | None:
-        """Return what `Direct.ask` does, or None: then boto3 is asked."""
+    def _asked(self, method: str, bucket: str, key: str = "", **more: Any) -> tuple[Answer | None, S3Client]:
+        """Return the good answer of the straight way, or None and the client that is asked instead."""
         if self._direct is None:
-            return None
+            return None, self._client
         try:
-            return self._direct.ask(method, bucket, key, **more)
+            return self._direct.ask(method, bucket, key, **more), self._second
+        except NotAsked:
+            return None, self._client
         except TooSlow:
             raise Unavailable(f"{_uri(bucket, key)}: the store takes far too long over its answer") from None
 
@@ -166,11 +181,12 @@ class S3Bucket:
 
     def read(self, key: str, *, bucket: str = "", max_bytes: int | None = None) -> Read:
         """Return an object as `get` does, with its ETag."""
-        if (found := self._asked("GET", bucket or self._name, key, most=max_bytes)) is not None:
+        found, client = self._asked("GET", bucket or self._name, key, most=max_bytes)
+        if found is not None:
             return Read(found.data, found.etag)
         where = _uri(bucket or self._name, key)
         with asking(READ, where):
-            answer = self._client.get_object(Bucket=bucket or self._name, Key=key)
+            answer = client.get_object(Bucket=bucket or self._name, Key=key)
             etag = answer.get("ETag", "").strip('"')
             with closing(answer["Body"]) as body:
                 if max_bytes is None:
@@ -184,14 +200,14 @@ class S3Bucket:
 
     def head(self, key: str, *, bucket: str = "") -> Head | None:
         """Return what the store knows of an object, or None where there is none."""
-        found = self._asked("HEAD", bucket or self._name, key, good=(200, 404))
+        found, client = self._asked("HEAD", bucket or self._name, key, good=(200, 404))
         if found is not None and found.status == 404:
             return None
         if found is not None and found.headers.get("content-length", "").isdecimal():
             return _head(key, found)
         try:
             with asking(LOOK, _uri(bucket or self._name, key)):
-                answer = self._client.head_object(Bucket=bucket or self._name, Key=key)
+                answer = client.head_object(Bucket=bucket or self._name, Key=key)
         except NotFound:
             return None
         return Head(
@@ -216,11 +232,12 @@ class S3Bucket:
         A repeat after a lost answer can meet this very call's own object: compare before believing in somebody else.
         """
         more = _about(content_type, metadata or {}) | ({"if-none-match": "*"} if if_absent else {})
-        if (done := self._asked("PUT", self._name, key, headers=more, body=data)) is not None:
+        done, client = self._asked("PUT", self._name, key, headers=more, body=data)
+        if done is not None:
             return done.etag
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
         with asking(WRITE, _uri(self._name, key)):
-            answer = self._client.put_object(
+            answer = client.put_object(
                 Bucket=self._name,
                 Key=key,
                 Body=data,
@@ -287,12 +304,11 @@ class S3Bucket:
             changes["IfMatch"] = headers["if-match"] = f'"{if_match}"'
         if if_source:
             changes["CopySourceIfMatch"] = headers["x-amz-copy-source-if-match"] = f'"{if_source}"'
-        if (done := self._asked("PUT", self._name, target, headers=headers)) is not None:
-            etag = copied_etag(done.data)
-            if etag is not None:
-                return etag
+        done, client = self._asked("PUT", self._name, target, headers=headers)
+        if done is not None and (etag := copied_etag(done.data)) is not None:
+            return etag
         with asking(COPY, _uri(self._name, target), absent=_uri(self._name, source)):
-            answer = self._client.copy_object(
+            answer = client.copy_object(
                 Bucket=self._name, Key=target, CopySource={"Bucket": self._name, "Key": source}, **changes
             )
         return answer.get("CopyObjectResult", {}).get("ETag", "").strip('"')
@@ -315,12 +331,12 @@ class S3Bucket:
         query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, "max-keys": str(size)}
         if token:
             query["continuation-token"] = token
-        found = self._asked("GET", bucket, query=query)
+        found, client = self._asked("GET", bucket, query=query)
         if found is not None and (listed := page_of(found.data, size)) is not None:
             return listed
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}
         with asking(LIST, _uri(bucket, prefix)):
-            page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
+            page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
         heads = [
             Head(
                 key=entry["Key"],
@@ -335,11 +351,12 @@ class S3Bucket:
     def delete(self, key: str, *, if_match: str = "") -> None:
         """Remove an object; nothing happens where there is none, but `if_match` is not met by it."""
         held = {"if-match": f'"{if_match}"'} if if_match else {}
-        if self._asked("DELETE", self._name, key, headers=held, good=(204,)) is not None:
+        done, client = self._asked("DELETE", self._name, key, headers=held, good=(204,))
+        if done is not None:
             return
         condition: dict[str, Any] = {"IfMatch": f'"{if_match}"'} if if_match else {}
         with asking(DELETE, _uri(self._name, key)):
-            self._client.delete_object(Bucket=self._name, Key=key, **condition)
+            client.delete_object(Bucket=self._name, Key=key, **condition)
 
 
 def _uri(bucket: str, key: str) -> str:

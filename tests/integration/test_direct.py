@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from jobs.bucket.direct import NotAsked
 from jobs.bucket.s3 import S3Bucket, open_bucket
 from jobs.connections import Connections
-from jobs.errors import BadCredentials, Refused, Unavailable
+from jobs.errors import BadCredentials, Refused, StorageError, Unavailable
 from tests.contract.raw import DRIPS, dripping, serving
 from tests.integration.scripted import Script
 
@@ -248,6 +249,51 @@ def test_a_store_that_keeps_refusing_is_asked_through_boto3_alone(server: Script
     assert ways(server) == ["boto3"]
 
 
+def test_boto3_has_every_try_while_the_straight_way_rests(
+    server: Script, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    bucket, server.status, server.code = opened(), 403, "AccessDenied"
+    for _ in range(3):
+        with pytest.raises(Refused):
+            bucket.get("a")
+    server.seen.clear()
+
+    server.status, server.code = 503, "SlowDown"
+    with pytest.raises(Unavailable):
+        bucket.get("a")
+
+    assert ways(server) == ["boto3"] * 3
+
+
+def test_boto3_has_every_try_at_what_never_goes_straight(
+    server: Script, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    server.status, server.code = 503, "SlowDown"
+
+    with pytest.raises(Unavailable):
+        opened().download("a", tmp_path / "a")
+
+    assert ways(server) == ["boto3"] * 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(408, "RequestTimeout"), (409, "ConditionalRequestConflict"), (429, "SlowDown")]
+)
+def test_an_answer_of_the_moment_does_not_make_the_straight_way_rest(
+    server: Script, opened: Opened, status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    bucket, server.status, server.code = opened(), status, code
+
+    for _ in range(4):
+        with pytest.raises(StorageError):
+            bucket.put("a", b"x", if_absent=True)
+
+    assert ways(server).count("straight") == 4
+
+
 def test_a_proxy_is_boto3s_affair(server: Script, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.bucket._client.meta.endpoint_url)
     monkeypatch.setenv("NO_PROXY", "")
@@ -285,5 +331,6 @@ def test_a_bucket_of_another_kind_is_boto3s_affair(opened: Opened, server: Scrip
     direct = opened()._direct
 
     assert direct is not None
-    assert direct.ask("HEAD", name, "a") is None
+    with pytest.raises(NotAsked):
+        direct.ask("HEAD", name, "a")
     assert server.seen == []
