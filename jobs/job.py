@@ -160,7 +160,11 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One edit and how far it has come. `fence` rises with every new owner, `attempt` with every counted failure."""
+    """One edit and how far it has come. `attempt` rises with every counted failure, `fence` with every new owner.
+
+    The fence begins with the time (ms) at which the ledger created the job: the next round has the row's job under the
+    same id, and who still holds the one of this round must not be taken for its owner.
+    """
 
     order: Order
     round: int = 1

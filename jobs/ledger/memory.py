@@ -155,8 +155,9 @@ class MemoryLedger(MemoryGate):
             return True
 
     def _create(self, order: Order, round_: int, books: Books) -> None:
-        self._hot[order.job] = Hot(Job(order=order, round=round_, queued_at=self.now()))
-        self._indexes.put(order.job, Index.DUE, self.now() + RESEND_S)
+        now = self.now()
+        self._hot[order.job] = Hot(Job(order=order, round=round_, queued_at=now, fence=round(now * 1000)))
+        self._indexes.put(order.job, Index.DUE, now + RESEND_S)
         books.jobs.add(order.job)
         books.counts[str(State.QUEUED)] += 1
         books.hot[order.limit_group] += 1

@@ -21,7 +21,7 @@ from jobs.batch import Batch, BatchState, Progress
 from jobs.events import Event
 from jobs.job import Job, Order, Receipt, Result
 from jobs.ledger.memory import MemoryLedger
-from jobs.ledger.port import Ledger
+from jobs.ledger.port import Ledger, Restored
 from jobs.ledger.redis import RedisLedger, connect
 from jobs.ledger.scripts import Scripts
 from jobs.models import Catalogue, LimitGroup
@@ -41,6 +41,8 @@ CATALOGUE = Catalogue(
 ).with_accounts((MAIN, "other"))
 RESERVE, COST = 60_000, 45_000
 TODAY, KEY = "2026-11-22", "k1"
+NOTHING = Restored(cursors={"flux": 0}, staged={}, counts={}, settled=0, doubts=0, doubt_used=0, reasons={}, orders=[])
+"""What is known of a batch of which nothing was fed."""
 HINTS = ("due", "later", "strays")
 """Scripts whose second answer is another one: a lost hint is given again later."""
 

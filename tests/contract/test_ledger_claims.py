@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from jobs.batch import BatchState
 from jobs.errors import Superseded
 from jobs.ledger.change import LEASE_S, RESEND_S, TOMBSTONE_S
 from jobs.states import apply
+from tests.contract.conftest import NOTHING
 
 if TYPE_CHECKING:
     from tests.contract.conftest import House
@@ -151,14 +153,36 @@ def test_renewing_tells_which_jobs_are_lost(house: House) -> None:
     house.open()
     house.feed(5)
     mine = house.claimed("b.0")
-    house.claimed("b.1", "w2")
+    others = house.claimed("b.1", "w2")
     given_back = house.moved(house.claimed("b.2"), e.GivenBack(wait=0))
-    house.claimed("b.3")
+    taken_over = replace(house.claimed("b.3"), fence=9)
     ended = house.stored("b.4")
 
-    fences = {mine.id: 1, "b.1": 1, given_back.id: 1, "b.3": 9, ended.id: 1, "b.9": 1}
+    fences = {job.id: job.fence for job in (mine, others, given_back, taken_over, ended)} | {"b.9": 1}
 
     assert list(house.ledger.renew("w1", fences)) == ["b.1", "b.2", "b.3", "b.4", "b.9"]
+
+
+@pytest.mark.parametrize("later", ["the next round", "put right"])
+def test_who_holds_a_row_of_an_earlier_time_cannot_send_in_the_name_of_its_owner_now(house: House, later: str) -> None:
+    batch = house.open(groups={"flux": 1})
+    earlier = house.begun(house.feed(1)[0])
+    house.ledger.forget("b")
+    house.ledger.remove_strays()
+    house.later(1)
+    time.sleep(0.002)  # Redis's own clock is not moved
+    if later == "the next round":
+        house.ledger.open_batch(replace(batch, round=2))
+        house.ledger.feed("b", "flux", 0, house.orders([0]), low=1, round_=2)
+    else:
+        house.ledger.restore(batch, replace(NOTHING, cursors={"flux": 1}, orders=house.orders([0])))
+        house.resume()
+    now = house.begun("b.0")
+
+    with pytest.raises(Superseded):
+        house.ledger.mark_sent(earlier)
+
+    assert house.ledger.mark_sent(now).sent
 
 
 def test_a_lapsed_job_is_taken_over_under_a_higher_fence_and_its_old_owner_is_refused(house: House) -> None:

@@ -12,9 +12,9 @@ from jobs.batch import BatchState
 from jobs.ledger.change import Closed
 from jobs.ledger.keys import Keys
 from jobs.ledger.memory import MemoryLedger
-from jobs.ledger.port import Restored
 from jobs.ledger.redis import RedisLedger
 from jobs.money import Caps, Sums
+from tests.contract.conftest import NOTHING
 
 if TYPE_CHECKING:
     from tests.contract.conftest import House
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 RESERVE, COST = 60_000, 45_000
 TODAY, KEY = "2026-11-22", "k1"
 OPEN, PAUSED, DONE = BatchState.OPEN, BatchState.PAUSED, BatchState.DONE
-NOTHING = Restored(cursors={"flux": 0}, staged={}, counts={}, settled=0, doubts=0, doubt_used=0, reasons={}, orders=[])
 
 
 @pytest.mark.parametrize("later", ["opened", "put right"])

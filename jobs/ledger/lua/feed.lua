@@ -22,7 +22,7 @@ for i = 1, n do
   local at = 10 + 2 * steps + 3 * (i - 1)
   local id, order, job = ARGV[at + 1], ARGV[at + 2], KEYS[3 + i]
   redis.call('DEL', job)
-  redis.call('HSET', job, 'state', 'queued', 'attempt', 1, 'fence', 0, 'owner', '', 'sent', 0, 'nb', 0, 'reserve', 0,
+  redis.call('HSET', job, 'state', 'queued', 'attempt', 1, 'fence', now, 'owner', '', 'sent', 0, 'nb', 0, 'reserve', 0,
     'paid', 0, 'group', group, 'seat', 'hot', 'op', '', 'at', now, 'order', order, 'live', ARGV[8], 'bound', ARGV[at + 3])
   redis.call('SADD', KEYS[2], id)
   redis.call('ZADD', KEYS[3], now + tonumber(ARGV[7]), id)

@@ -13,7 +13,7 @@ for i = 5, #KEYS do
   local at = 4 + fields + 4 * (i - 5)
   local group, job, id = ARGV[at + 1], KEYS[i], ARGV[1] .. '.' .. string.match(KEYS[i], '[^.]+$')
   redis.call('DEL', job)
-  redis.call('HSET', job, 'state', 'queued', 'attempt', 1, 'fence', 0, 'owner', '', 'sent', 0, 'nb', 0, 'reserve', 0,
+  redis.call('HSET', job, 'state', 'queued', 'attempt', 1, 'fence', now, 'owner', '', 'sent', 0, 'nb', 0, 'reserve', 0,
     'paid', 0, 'group', group, 'seat', 'hot', 'op', '', 'at', now, 'order', ARGV[at + 2], 'live', ARGV[at + 3],
     'bound', ARGV[at + 4])
   redis.call('SADD', KEYS[2], id)
