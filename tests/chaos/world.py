@@ -243,7 +243,7 @@ class Line:
                 raise LedgerError("cut off")
             said = call(*args, **named)
             if not named.get("only_ask"):
-                self._world.saw(name, args, said)
+                self._world.saw(name, args, said, op=named.get("op", ""))
             if process is not None and name in CHANGES and process.loses_replies > 0:
                 process.loses_replies -= 1
                 raise LedgerError("the reply was lost")
@@ -491,6 +491,7 @@ class World:
         self.begun: list[Job] = []
         self.over_ceiling: list[str] = []
         self.ended: dict[str, str] = {}
+        self.ops: set[str] = set()
         """Jobs that have ended, and how."""
         feeding._chunks._known.clear()
         for module in CLOCKED:
@@ -655,8 +656,11 @@ class World:
 
     # -- what is seen
 
-    def saw(self, name: str, args: tuple[Any, ...], said: Any) -> None:
-        """Note a call of the ledger that was carried out."""
+    def saw(self, name: str, args: tuple[Any, ...], said: Any, *, op: str = "") -> None:
+        """Note a call of the ledger that was carried out; one that is asked for again by its name was before."""
+        if op and op in self.ops:
+            return
+        self.ops.add(op)
         if name == "mark_sent":
             self.note(f"mark_sent {args[0].id} {args[0].attempt}")
         if name in ("record", "begin", "resubmit") and isinstance(said, Recorded) and said.closed is None:
