@@ -42,6 +42,8 @@ PLACES: Mapping[str, str] = {
     # Redis or storage is away, and this worker's disk keeps what is known
     "note-on-disk": "Redis is away, the receipt is written to the disk, not yet under its name",
     "receipt-noted": "Redis is away, the receipt lies on the disk",
+    "late-receipt-noted": "somebody else has moved the job, the receipt lies on the disk",
+    "late-receipt-told": "the ledger has been told of such a receipt, which still lies on the disk",
     "note-told": "the ledger has been told of a receipt that still lies on the disk",
     "picture-on-disk": "storage is away, the result is written to the disk, what it is is not",
     "result-on-disk": "storage is away, the result is written to the disk, not yet under its name",

@@ -189,6 +189,7 @@ def _keep_what_is_known(before: Job, after: Job, event: Event, desk: Desk) -> No
     """Put onto the disk what Redis cannot be told now, and what will not be there for long."""
     if isinstance(event, Accepted):
         note(before, after, event, desk)
+        crashpoint("receipt-noted")
     if isinstance(event, Ready):
         secure(after, desk)
 

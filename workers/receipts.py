@@ -31,7 +31,6 @@ def note(before: Job, after: Job, event: Accepted, desk: Desk) -> None:
         desk.spool.notes.write(before, event.receipt)
     except OSError as error:
         log.warning("receipt not noted", **after.log_context(), why=error.strerror)
-    crashpoint("receipt-noted")
 
 
 def leave_noted(before: Job, after: Job, event: Accepted, desk: Desk) -> None:
@@ -43,11 +42,13 @@ def leave_noted(before: Job, after: Job, event: Accepted, desk: Desk) -> None:
 def tell_late(before: Job, after: Job, event: Accepted, desk: Desk) -> None:
     """Deliver a receipt whose job somebody else has moved. Until that is done it is nowhere but in a note."""
     note(before, after, event, desk)
+    crashpoint("late-receipt-noted")
     try:
         deliver_receipt(before, event.receipt, desk)
     except (LedgerError, StorageError):
         leave_noted(before, after, event, desk)
     else:
+        crashpoint("late-receipt-told")
         desk.spool.notes.told(before, event.receipt)
 
 

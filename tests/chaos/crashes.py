@@ -7,11 +7,13 @@ between the `sent` mark and the record of the answer leaves a doubt.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from config.catalogue import shipped_catalogue
 from jobs.batch import BatchState
+from jobs.events import Doubted
 from jobs.ledger.redis import RedisLedger
+from jobs.states import apply
 from running.programs import Program, eventually
 from tests.acceptance.harness import House, picture
 from tests.chaos.rig import Rig
@@ -97,6 +99,20 @@ def _redis_away(rig: Rig, worker: Program, batch: str) -> None:
     rig.lose_redis()
 
 
+def _overtaken(rig: Rig, worker: Program, batch: str) -> None:
+    """Move the job, as somebody does who takes the worker for dead, before the API's answer is there."""
+    api = rig.house.api
+    assert api is not None
+    eventually(lambda: api.totals()["tasks"], 30, "the API has taken the task and not yet said so")
+    ledger = RedisLedger(rig.house.redis, shipped_catalogue())
+    (id_,) = ledger.jobs_of(batch)
+    job = ledger.load(id_)
+    assert job is not None
+    doubted = apply(job, Doubted(detail="its worker was slow", wait=60.0), ledger.now())
+    ledger.record(job, replace(doubted, fence=job.fence + 1))
+    eventually(lambda: not worker.runs, 30, "the answer is there, and nobody else has settled the doubt")
+
+
 def _storage_away(rig: Rig, worker: Program, batch: str) -> None:
     api = rig.house.api
     assert api is not None
@@ -170,6 +186,9 @@ CRASHES: tuple[Crash, ...] = (
     Crash(at="note-on-disk", api={"slow_answer": 1.0}, do=_redis_away, doubt=True),
     Crash(at="receipt-noted", api={"slow_answer": 1.0}, do=_redis_away, doubts=1),
     Crash(at="note-told", before="receipt-noted", api={"slow_answer": 1.0}, do_before=_redis_away, doubts=1),
+    # or somebody else moves the job while the answer is on its way
+    Crash(at="late-receipt-noted", api={"slow_answer": 1.0}, do=_overtaken, doubts=1),
+    Crash(at="late-receipt-told", api={"slow_answer": 1.0}, do=_overtaken, doubts=1, known=True),
     *(
         Crash(at=at, latency=4.0, do=_storage_away, own_store=True)
         for at in ("picture-on-disk", "result-on-disk", "recording:Kept", "recorded:Kept")
