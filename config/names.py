@@ -12,7 +12,7 @@ from typing import Any
 
 PREFIX = "RETOUCH_"
 NO_SETTINGS = frozenset({"RETOUCH_DEBUG"})
-_A_CLUSTERS_OWN = re.compile(r"_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+_A_CLUSTERS_OWN = re.compile(r"_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 """How the variables end that Kubernetes sets in every pod for a service that is named `retouch-…`."""
 
 
@@ -35,10 +35,8 @@ def mistaken(given: Iterable[str], settings: Any) -> list[str]:
 
 
 def _sentence(name: str, known: Collection[str]) -> str:
-    if any(name.startswith(f"{each}__") for each in known):  # a part of one
+    if _A_CLUSTERS_OWN.search(name) or any(name.startswith(f"{each}__") for each in known):  # or a part of one
         return ""
     if meant := difflib.get_close_matches(name, known, 1, cutoff=0.85):
         return f"there is no setting {name}: did you mean {meant[0]}?"
-    if _A_CLUSTERS_OWN.search(name) or "__" not in name:
-        return ""
-    return f"there is no setting {name}"
+    return f"there is no setting {name}" if "__" in name else ""

@@ -203,11 +203,12 @@ def test_a_misspelt_name_in_the_file_of_settings_is_found_too(tmp_path: Path) ->
         read_settings()
 
 
+@pytest.mark.parametrize("name", ["RETOUCH_COLOURS__OF_THE_RAINBOW", "RETOUCH_PORTRAITS__OF_ALL", "RETOUCH_A_PORT__OF"])
 def test_a_name_that_resembles_nothing_is_an_error_where_it_is_written_as_a_setting(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    with pytest.raises(SettingsError, match=r"there is no setting RETOUCH_COLOURS__OF_THE_RAINBOW$"):
-        with_variables(monkeypatch, RETOUCH_COLOURS__OF_THE_RAINBOW="7")
+    with pytest.raises(SettingsError, match=f"there is no setting {name}$"):
+        with_variables(monkeypatch, **{name: "7"})
 
 
 @pytest.mark.parametrize(
