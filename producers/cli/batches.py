@@ -76,10 +76,10 @@ def resume(
         agreed = running_batch(batch, house, or_planned=True)
         if group is not None:
             _check_stopped(batch, group, house)
-        house.ledger.resume_groups(batch, group or "")
         if max_cost is not None:
             agreed = replace(agreed, ceiling=round(max_cost * MICROS_PER_USD))
         _check_ceiling(agreed, house)
+        house.ledger.resume_groups(batch, group or "")
         if max_cost is not None:
             house.ledger.set_ceiling(batch, agreed.ceiling)
         if house.stack is None or house.simulated == agreed.simulated:
