@@ -269,7 +269,8 @@ class MemoryLedger(MemoryGate):
     def record(self, before: Job, after: Job, *, op: str = "") -> Recorded:
         with self._lock:
             if op and self._ops.get(op):
-                return Recorded(none_left=after.final and not self._books[after.order.batch].jobs)
+                books = self._books.get(after.order.batch)
+                return Recorded(none_left=after.final and (books is None or not books.jobs))
             recorded = self._move(before, after, self._budget)
             if op and recorded.closed is None:
                 self._ops.put(op, True, TOLD_S)

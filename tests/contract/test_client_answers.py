@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 import pytest
 from pydantic import SecretStr
@@ -29,13 +28,8 @@ FORMS = {
 }
 
 
-@contextmanager
-def api_of(server: Server) -> Iterator[Api]:
-    made = Api(base_url=server.base_url, timeout_s=5.0)
-    try:
-        yield made
-    finally:
-        made.close()
+def api_of(server: Server) -> closing[Api]:
+    return closing(Api(base_url=server.base_url, timeout_s=5.0))
 
 
 def submitted(body: bytes, *headers: str) -> tuple[SubmitAnswer, bytes]:

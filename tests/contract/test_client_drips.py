@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 import pytest
 from pydantic import SecretStr
@@ -24,13 +23,8 @@ def little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "TIMEOUTS_AN_ANSWER", 0.02)
 
 
-@contextmanager
-def api_of(server: Server) -> Iterator[Api]:
-    made = Api(base_url=server.base_url, timeout_s=5.0)
-    try:
-        yield made
-    finally:
-        made.close()
+def api_of(server: Server) -> closing[Api]:
+    return closing(Api(base_url=server.base_url, timeout_s=5.0))
 
 
 @pytest.mark.parametrize("where", DRIPS)
