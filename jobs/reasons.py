@@ -111,7 +111,13 @@ WAIT_REASONS: Mapping[str, Reason] = _table(
     ),
     Reason("cap", "A money ceiling is reached: of the batch, or of the day.", "operator", "no", True),
     Reason("failures", "Too many rows failed, or were moderated; look at their reasons first.", "operator", "no", True),
-    Reason("key", "The API refuses every key; it goes on once one works (`retouch keys`).", "admin", "no", True),
+    Reason(
+        "key",
+        "No key can be used: the API refuses each, or none has an account; it goes on once one can (`retouch keys`).",
+        "admin",
+        "no",
+        True,
+    ),
     Reason("storage", "The bucket cannot be reached or refuses to be written.", "admin", "no", True),
     Reason(
         "staging",

@@ -1,7 +1,8 @@
 """Follows a batch until there is nothing more to wait for.
 
-It looks twice a second at what the ledger counts and tells a screen. A Redis or a bucket that is away for a while is
-waited for, as the workers wait for it; a pause that the person who made it can lift is waited for too.
+It looks at what the ledger counts and tells a screen: twice a second, and less often while the end is far away. A Redis
+or a bucket that is away for a while is waited for, as the workers wait for it; a pause that the person who made it can
+lift is waited for too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from jobs.ledger.seen import WorkerSeen
 from producers.view import View, eta, reported
 
 LOOK_S = 0.5
+FAR_LOOK_S = 2.0
+NEAR = 0.05
+"""The next look comes after this part of the time that is left, so an end that comes early is still seen soon."""
 OUTAGE_S = 60.0
 """How long Redis or the bucket may be away before following ends; the batch goes on without us."""
 WAITED_FOR = frozenset({"operator"})
@@ -69,6 +73,12 @@ class Pace:
         return stored or None, ended or None
 
 
+def until_next(found: Document) -> float:
+    """Return the seconds until a batch that stands so is worth another look."""
+    left = found.get("live", {}).get("eta_s")
+    return LOOK_S if left is None else min(max(left * NEAR, LOOK_S), FAR_LOOK_S)
+
+
 class Following:
     """One batch being followed; `run` returns its document as it stands at the end.
 
@@ -109,6 +119,7 @@ class Following:
             StorageError: the bucket has been away for a minute, or refuses.
         """
         while True:
+            wait = LOOK_S
             try:
                 found, ended = self._look()
             except (LedgerError, Unavailable) as error:
@@ -118,7 +129,8 @@ class Following:
                 self._screen.show(found)
                 if ended or self._stop():
                     return found
-            self._sleep(LOOK_S)
+                wait = until_next(found)
+            self._sleep(wait)
 
     def _look(self) -> tuple[Document, bool]:
         progress = self._view.progress(self._batch)

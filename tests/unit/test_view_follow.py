@@ -13,7 +13,7 @@ from jobs.batch import Batch, BatchState
 from jobs.bucket.layout import Layout
 from jobs.errors import LedgerError
 from jobs.ledger.memory import MemoryLedger
-from producers.follow import OUTAGE_S, Following, Pace
+from producers.follow import FAR_LOOK_S, LOOK_S, OUTAGE_S, Following, Pace, until_next
 from producers.view import NO_WORKER, View
 from tests.fakes import FakeBucket
 
@@ -169,6 +169,32 @@ def test_a_redis_that_stays_away_ends_following(house: House, monkeypatch: pytes
         following.run()
 
     assert house.time >= OUTAGE_S
+
+
+@pytest.mark.parametrize(
+    ("left", "wait"), [(None, LOOK_S), (0.0, LOOK_S), (8.0, LOOK_S), (20.0, 1.0), (3600.0, FAR_LOOK_S)]
+)
+def test_the_further_away_the_end_the_later_is_the_next_look(left: float | None, wait: float) -> None:
+    assert until_next({"live": {"eta_s": left}}) == wait
+
+
+def test_a_batch_with_hours_to_go_is_looked_at_every_two_seconds(house: House) -> None:
+    looks: list[float] = []
+    real = house.view.document
+
+    def document(*about: Any, **more: Any) -> dict[str, Any]:
+        looks.append(house.time)
+        found = real(*about, **more)
+        found["counts"]["stored"] = int(house.time)
+        return {**found, "rows": 100_000}
+
+    house.view.document = document  # type: ignore[method-assign]
+    house.later(60, house.finish)
+
+    house.follow()
+
+    assert looks[-1] - looks[-2] == FAR_LOOK_S
+    assert looks[1] - looks[0] == LOOK_S
 
 
 def test_the_pace_is_that_of_the_last_minute() -> None:
