@@ -172,7 +172,7 @@ class Tally:
         models = self._catalogue.models
         lines = tuple(
             ModelLine(model=name, title=models[name].title, rows=rows, expected=expected, at_most=at_most)
-            for name, (rows, expected, at_most) in sorted(self._models.items(), key=lambda item: -item[1][0])
+            for name, (rows, expected, at_most) in sorted(self._models.items(), key=lambda item: (-item[1][0], item[0]))
         )
         expected = sum(line.expected for line in lines)
         doubts = default_allowance(expected, self._dearest) if allowance is None else allowance

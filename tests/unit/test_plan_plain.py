@@ -117,6 +117,18 @@ def test_a_plan_is_the_same_whether_its_plain_rows_are_taken_quickly_or_like_all
     assert Made(path) == Made(path, settle=lambda _: False)
 
 
+def test_models_of_as_many_rows_are_told_in_the_same_order_whichever_row_comes_first(tmp_path: Path) -> None:
+    rows = good(12)
+    for row in rows[6:]:
+        row[2] = "flux-2-max"
+
+    plans = [Made(table(tmp_path / "shop.csv", each)).plan for each in (rows, rows[::-1])]
+
+    assert [[line.model for line in plan.estimate.models] for plan in plans if plan] == [
+        ["flux-2-max", "flux-2-pro"]
+    ] * 2
+
+
 def good(rows: int) -> list[list[str]]:
     return [[f"r-{n}", f"s3://shop/in/{n}.jpg", "", "", "", "chair", ""] for n in range(rows)]
 
