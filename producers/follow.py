@@ -20,7 +20,7 @@ from producers.view import View, eta, reported
 
 LOOK_S = 0.5
 FAR_LOOK_S = 2.0
-NEAR = 0.05
+LOOK_SHARE = 0.05
 """The next look comes after this part of the time that is left, so an end that comes early is still seen soon."""
 OUTAGE_S = 60.0
 """How long Redis or the bucket may be away before following ends; the batch goes on without us."""
@@ -76,7 +76,7 @@ class Pace:
 def until_next(found: Document) -> float:
     """Return the seconds until a batch that stands so is worth another look."""
     left = found.get("live", {}).get("eta_s")
-    return LOOK_S if left is None else min(max(left * NEAR, LOOK_S), FAR_LOOK_S)
+    return LOOK_S if left is None else min(max(left * LOOK_SHARE, LOOK_S), FAR_LOOK_S)
 
 
 class Following:

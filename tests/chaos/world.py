@@ -491,8 +491,9 @@ class World:
         self.begun: list[Job] = []
         self.over_ceiling: list[str] = []
         self.ended: dict[str, str] = {}
-        self.ops: set[str] = set()
         """Jobs that have ended, and how."""
+        self.ops: set[str] = set()
+        """The names of changes that were carried out."""
         feeding._chunks._known.clear()
         for module in CLOCKED:
             module.time = self.pause
